@@ -1,0 +1,22 @@
+"""AVGLance: find out what happens in a video by looking at almost none of it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0.dev0"
+__all__ = ["__version__", "load", "report"]
+
+if TYPE_CHECKING:
+    from avglance.app import report
+    from avglance.app.api import load
+
+
+def __getattr__(name: str) -> Any:  # public names load when they are asked for: importing the package loads no torch
+    from importlib import import_module
+
+    if name == "load":
+        return import_module("avglance.app.api").load
+    if name == "report":
+        return import_module("avglance.app.report")
+    raise AttributeError(f"module 'avglance' has no attribute {name!r}")

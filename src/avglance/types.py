@@ -1,0 +1,163 @@
+"""The plain values that go in and out of AVGLance: no torch, no decoder, nothing but dataclasses.
+
+Times are seconds on the clock of the presentation (0 = the earlier of first picture and first sound), ranges are
+half-open, boxes are (x0, y0, x1, y1).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+Verdict = Literal["ok", "degraded", "failed"]
+AudioState = Literal["present", "silent", "absent"]
+STAGES = ("decode", "glance", "choose", "aim", "focus", "answer")
+
+
+@dataclass(frozen=True)
+class Reason:
+    """Why a file is not simply ok: a short ``kind``, a sentence, and where it holds (None: everywhere)."""
+
+    kind: str
+    text: str
+    start_s: float | None = None
+    end_s: float | None = None
+
+
+@dataclass(frozen=True)
+class Condition:
+    """In what state a file was found.
+
+    ``coverage`` is the share of the duration that was truly decoded (or, after ``tag``, of what was asked for), 0..1.
+    """
+
+    verdict: Verdict = "ok"
+    reasons: tuple[Reason, ...] = ()
+    audio: AudioState = "present"
+    coverage: float = 1.0
+
+
+@dataclass(frozen=True)
+class AudioTrack:
+    """One sound track as the container declares it."""
+
+    codec: str
+    rate_hz: int
+    channels: int
+    language: str = ""
+
+
+@dataclass(frozen=True)
+class MediaInfo:
+    """What a file is, as far as its header and index tell; sizes after rotation and pixel shape."""
+
+    duration_s: float
+    width: int
+    height: int
+    frame_rate: float
+    variable_rate: bool
+    container: str
+    video_codec: str
+    audio_tracks: tuple[AudioTrack, ...] = ()
+    rotation: int = 0
+    has_video: bool = True
+
+    @property
+    def has_audio(self) -> bool:
+        """Whether the container declares a sound track."""
+        return bool(self.audio_tracks)
+
+
+@dataclass(frozen=True)
+class Label:
+    """A class name and its score in 0..1."""
+
+    name: str
+    score: float
+
+
+@dataclass(frozen=True)
+class Span:
+    """Where a label holds."""
+
+    start_s: float
+    end_s: float
+    label: str
+    score: float
+
+
+@dataclass(frozen=True)
+class Moment:
+    """A snippet chosen for a close look; ``box_px`` in pixels of the file's own (upright) picture, None: not seen."""
+
+    time_s: float
+    saliency: float
+    box_px: tuple[int, int, int, int] | None
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What was truly spent on one video.
+
+    ``seconds`` and ``macs`` (multiply-adds) are by stage (``STAGES``); ``whole_macs`` is what the same encoders would
+    have spent on a close look at every snippet's whole picture, ``whole_frames`` how many frames the file has.
+    """
+
+    frames_delivered: int = 0
+    frames_decoded: int = 0
+    seconds: dict[str, float] = field(default_factory=dict)
+    macs: dict[str, int] = field(default_factory=dict)
+    whole_frames: int = 0
+    whole_macs: int = 0
+
+    @property
+    def total_s(self) -> float:
+        """Seconds over all stages."""
+        return sum(self.seconds.values())
+
+    @property
+    def total_macs(self) -> int:
+        """Multiply-adds over all stages."""
+        return sum(self.macs.values())
+
+
+@dataclass(frozen=True)
+class Recognition:
+    """The answer for one video. ``saliency`` (softmax) and ``times`` have one value a snippet."""
+
+    video: str
+    labels: tuple[Label, ...]
+    spans: tuple[Span, ...]
+    moments: tuple[Moment, ...]
+    saliency: tuple[float, ...]
+    times: tuple[float, ...]
+    cost: Cost
+    condition: Condition
+    duration_s: float
+    model: str
+    system: str
+    weights_sha256: str = ""
+    reader: str = ""
+    toy: bool = False
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A video that could not be read: ``kind`` is one of ``errors.FAILURE_KINDS`` or ``error`` for a bug of ours."""
+
+    video: str
+    kind: str
+    message: str
+    hint: str = ""
+
+
+def as_json(value: Any) -> Any:
+    """The value as plain lists, dicts, numbers and strings (dataclasses by field, tuples as lists)."""
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {f.name: as_json(getattr(value, f.name)) for f in dataclasses.fields(value)}
+    if isinstance(value, dict):
+        return {str(k): as_json(v) for k, v in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [as_json(v) for v in value]
+    return value
