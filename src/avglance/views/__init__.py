@@ -1,1 +1,56 @@
+"""What a system may ask of videos: the snippet grid, log-mel, resize and crop, and views over files."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from avglance.views.grid import clip_start, snippet_centres
+from avglance.views.pictures import crop_patches, resize, resize_matrix, source_square, square_to_file
+from avglance.views.sound import (
+    CLIP_S,
+    CLIP_SAMPLES,
+    LOG_OFFSET,
+    LOGMEL_MACS,
+    MEL_BANDS,
+    MEL_FRAMES,
+    RATE_HZ,
+    SILENCE,
+    logmel,
+    mel_matrix,
+)
+from avglance.views.view import View, ViewSettings, check_places
+
+if TYPE_CHECKING:
+    from avglance.views.fileview import FileView
+
+__all__ = [
+    "CLIP_S",
+    "CLIP_SAMPLES",
+    "LOGMEL_MACS",
+    "LOG_OFFSET",
+    "MEL_BANDS",
+    "MEL_FRAMES",
+    "RATE_HZ",
+    "SILENCE",
+    "FileView",
+    "View",
+    "ViewSettings",
+    "check_places",
+    "clip_start",
+    "crop_patches",
+    "logmel",
+    "mel_matrix",
+    "resize",
+    "resize_matrix",
+    "snippet_centres",
+    "source_square",
+    "square_to_file",
+]
+
+
+def __getattr__(name: str) -> Any:  # FileView brings the decoder along: loaded when asked for
+    if name == "FileView":
+        from avglance.views.fileview import FileView
+
+        return FileView
+    raise AttributeError(f"module 'avglance.views' has no attribute {name!r}")

@@ -1,0 +1,55 @@
+"""When to look and listen: the snippet grid on the clock of the presentation."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from numpy.typing import NDArray
+
+from avglance.errors import ArgumentError
+from avglance.views.sound import CLIP_S
+
+
+def snippet_centres(duration_s: float, snippets: int) -> NDArray[np.float64]:
+    """Centres (t + 1/2) D / T of T equal snippets.
+
+    Args:
+        duration_s: D, seconds, finite and not negative.
+        snippets: T, at least 1.
+
+    Returns:
+        Seconds, shape (T,).
+
+    Raises:
+        ArgumentError: a value is outside its range.
+
+    >>> snippet_centres(8.0, 4)
+    array([1., 3., 5., 7.])
+    """
+    if not math.isfinite(duration_s) or duration_s < 0:
+        raise ArgumentError(
+            f"duration must be a finite number of seconds, got {duration_s}", where="snippet_centres"
+        )
+    if snippets < 1:
+        raise ArgumentError(f"snippets must be at least 1, got {snippets}", where="snippet_centres")
+    return (np.arange(snippets, dtype=np.float64) + 0.5) * duration_s / snippets
+
+
+def clip_start(centre_s: float, duration_s: float) -> float:
+    """Start of the sound clip (0.975 s) around a time.
+
+    The clip is centred there and shifted inward by at most half a clip at the ends; a presentation shorter
+    than a clip is heard from its start (what is missing behind it is padded with zeros).
+
+    Args:
+        centre_s: seconds, within the presentation.
+        duration_s: seconds of the presentation.
+
+    Returns:
+        Seconds, not negative.
+
+    >>> clip_start(5.0, 10.0), clip_start(0.1, 10.0), round(clip_start(9.9, 10.0), 3), clip_start(0.3, 0.6)
+    (4.5125, 0.0, 9.025, 0.0)
+    """
+    return max(0.0, min(centre_s - CLIP_S / 2, duration_s - CLIP_S))

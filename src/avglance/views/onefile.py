@@ -1,0 +1,220 @@
+"""One file behind a view: its snippets, what was asked of them, and what came."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from avglance.errors import MediaError
+from avglance.media import Limits, VideoReader
+from avglance.types import AudioState, Condition, MediaInfo, Reason
+from avglance.views.grid import clip_start, snippet_centres
+from avglance.views.pictures import source_square
+from avglance.views.sound import CLIP_S, CLIP_SAMPLES, MEL_BANDS, MEL_FRAMES, RATE_HZ, SILENCE, logmel
+from avglance.views.view import ViewSettings
+
+SILENT_DB = -70.0
+"""Sound whose loudest clip stays below this level (RMS, dBFS) is called silent."""
+
+_MERGE_S = 1.0  # clips closer than this are read in one go: reading on is cheaper than seeking
+_FLOOR_DB = -120.0
+_FRAME_S = 0.04  # how long a picture is taken to last where the container tells no rate
+
+
+class FileSnippets:
+    """The T snippets of one file, decoded as they are asked for and never twice.
+
+    Args:
+        path: the file.
+        settings: grid and sides.
+        limits: what the reader may spend.
+        audio_track: which sound track.
+        threads: decoder threads (0: as the decoder likes).
+
+    Raises:
+        MediaError: nothing can be read.
+    """
+
+    def __init__(
+        self, path: str | Path, settings: ViewSettings, *, limits: Limits, audio_track: int, threads: int
+    ) -> None:
+        self.settings = settings
+        self.reader = VideoReader(path, limits=limits, audio_track=audio_track, threads=threads)
+        try:
+            self.info: MediaInfo = self.reader.info
+            self.times = self._grid()
+        except MediaError:
+            self.reader.close()
+            raise
+        count = settings.snippets
+        self._starts = [round(clip_start(t, self.info.duration_s) * RATE_HZ) for t in self.times]  # samples
+        self.visible = self._maybe_visible()
+        self.audible = self._maybe_audible()
+        self._expected_visible, self._expected_audible = self.visible.copy(), self.audible.copy()
+        self.levels_db = np.full(count, np.nan)
+        self.asked_pictures, self.asked_sounds = np.zeros(count, bool), np.zeros(count, bool)
+        self.error: MediaError | None = None  # met while decoding
+        self._squares: dict[
+            float, NDArray[np.uint8]
+        ] = {}  # by time: on a keyframe grid snippets share frames
+        self._mels: dict[int, NDArray[np.float32]] = {}
+
+    def _grid(self) -> NDArray[np.float64]:
+        times = snippet_centres(self.info.duration_s, self.settings.snippets)
+        if self.settings.grid == "keyframe" and self.info.has_video:
+            times = np.array([self.reader.keyframe_near(float(t)) for t in times], dtype=np.float64)
+        return times
+
+    def _maybe_visible(self) -> NDArray[np.bool_]:
+        span = self.reader.picture_span
+        if span is None:
+            return np.zeros(len(self.times), bool)
+        frame_s = 1 / self.info.frame_rate if self.info.frame_rate > 0 else _FRAME_S
+        first, end = span[0] - frame_s, max(span[1], span[0] + frame_s)
+        return np.asarray((self.times >= first) & (self.times < end))
+
+    def _maybe_audible(self) -> NDArray[np.bool_]:
+        span = self.reader.sound_span
+        if span is None:
+            return np.zeros(len(self.times), bool)
+        starts = np.array(self._starts) / RATE_HZ
+        return np.asarray((starts < span[1]) & (starts + CLIP_S > span[0]))
+
+    # ------------------------------------------------------------------ pictures
+
+    def square(self, snippet: int) -> NDArray[np.uint8] | None:
+        """The source square that was delivered for a snippet, (3, S, S), or None."""
+        return self._squares.get(float(self.times[snippet]))
+
+    def see(self, snippets: Iterable[int]) -> None:
+        """Decode the pictures of these snippets, as far as they are not there yet."""
+        wanted = sorted(set(snippets))
+        self.asked_pictures[wanted] = True
+        times = {float(self.times[t]) for t in wanted if self.visible[t]}
+        todo = sorted(times - self._squares.keys())
+        if not todo:
+            return
+        try:
+            for index, frame in self.reader.frames_at(todo):
+                if frame is not None:
+                    self._squares[todo[index]] = source_square(frame.image, self.settings)
+        except MediaError as error:
+            self.error = self.error or error
+        lost = [time for time in todo if time not in self._squares]
+        self.visible &= ~np.isin(self.times, lost)
+
+    # ------------------------------------------------------------------ sound
+
+    def mel(self, snippet: int) -> NDArray[np.float32] | None:
+        """The log-mel that was made for a snippet, (F, M), or None."""
+        return self._mels.get(snippet)
+
+    def hear(self, snippets: Iterable[int]) -> None:
+        """Decode the sound clips of these snippets, as far as they are not there yet; few forward reads."""
+        wanted = sorted(set(snippets))
+        self.asked_sounds[wanted] = True
+        todo = sorted(
+            (t for t in wanted if self.audible[t] and t not in self._mels), key=self._starts.__getitem__
+        )
+        if not todo:
+            return
+        starts = np.array([self._starts[t] for t in todo], dtype=np.int64)
+        clips, heard = self._read_clips(starts)
+        mels = logmel(clips)
+        power = np.square(clips, dtype=np.float64).sum(axis=1) / np.maximum(heard, 1)
+        levels = np.maximum(10 * np.log10(np.maximum(power, 1e-30)), _FLOOR_DB)
+        for row, snippet in enumerate(todo):
+            if heard[row]:
+                self._mels[snippet] = mels[row]
+                self.levels_db[snippet] = levels[row]
+            else:
+                self.audible[snippet] = False
+
+    def _read_clips(self, starts: NDArray[np.int64]) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+        """The clips that begin at these samples (rising), zeros where nothing came; how many samples came."""
+        clips = np.zeros((len(starts), CLIP_SAMPLES), dtype=np.float32)
+        heard = np.zeros(len(starts), dtype=np.int64)
+        try:
+            for run in _runs(starts):
+                self._read_run(starts[run], clips[run], heard[run])
+        except MediaError as error:
+            self.error = self.error or error
+        return np.nan_to_num(clips, copy=False, nan=0.0, posinf=1.0, neginf=-1.0), heard
+
+    def _read_run(
+        self, starts: NDArray[np.int64], clips: NDArray[np.float32], heard: NDArray[np.int64]
+    ) -> None:
+        following = (
+            None  # the sample after the last piece: pieces that touch stay together whatever the rounding
+        )
+        last = int(starts[-1]) + CLIP_SAMPLES
+        for piece in self.reader.sound(int(starts[0]) / RATE_HZ, last / RATE_HZ, rate_hz=RATE_HZ):
+            exact = piece.start_s * RATE_HZ
+            begin = following if following is not None and abs(exact - following) < 1.5 else round(exact)
+            following = begin + len(piece.samples)
+            for row, start in enumerate(starts.tolist()):
+                low, high = max(begin, start), min(following, start + CLIP_SAMPLES)
+                if low < high:
+                    clips[row, low - start : high - start] = piece.samples[low - begin : high - begin]
+                    heard[row] += high - low
+
+    # ------------------------------------------------------------------ what came
+
+    @property
+    def failure(self) -> MediaError | None:
+        """The error met while decoding, if nothing at all came because of it."""
+        return self.error if self.error and not self._squares and not self._mels else None
+
+    def audio_state(self) -> AudioState:
+        """Whether the file has sound, as far as it was asked for."""
+        heard = self.levels_db[np.isfinite(self.levels_db)]
+        if not self.info.has_audio or (self.asked_sounds.any() and not heard.size):
+            return "absent"
+        return "silent" if heard.size and heard.max() < SILENT_DB else "present"
+
+    def condition(self) -> Condition:
+        """In what state the file was found, judged by what was asked of it."""
+        seen = np.array([self.square(t) is not None for t in range(len(self.times))])
+        heard = np.isfinite(self.levels_db)
+        no_picture = self.asked_pictures & ~seen & self.info.has_video
+        no_sound = self.asked_sounds & ~heard & self.info.has_audio
+        asked = self.asked_pictures | self.asked_sounds
+        coverage = 1.0 - float((no_picture | no_sound).sum() / asked.sum()) if asked.any() else 1.0
+        reasons = list(self.reader.reasons)
+        if not self.info.has_video:
+            reasons.append(
+                Reason("no_video", "the file has no pictures, the answer stands on its sound alone")
+            )
+        if self.error is not None:
+            reasons.append(Reason(self.error.kind, self.error.what))
+        # a track that is known to end early is no damage: only what was expected can be lost
+        reasons += self._lost("pictures_lost", "picture", no_picture & self._expected_visible)
+        reasons += self._lost("sound_lost", "sound", no_sound & self._expected_audible)
+        return Condition("degraded" if reasons else "ok", tuple(reasons), self.audio_state(), coverage)
+
+    def _lost(self, kind: str, what: str, lost: NDArray[np.bool_]) -> list[Reason]:
+        """One reason for each run of neighbouring snippets that were asked for and did not come."""
+        half = self.info.duration_s / len(self.times) / 2
+        reasons = []
+        for run in np.split(np.flatnonzero(lost), np.flatnonzero(np.diff(np.flatnonzero(lost)) > 1) + 1):
+            if run.size:
+                text = f"no {what} came at {run.size} of {len(self.times)} snippets"
+                start, end = float(self.times[run[0]] - half), float(self.times[run[-1]] + half)
+                reasons.append(Reason(kind, text, max(0.0, start), min(end, self.info.duration_s)))
+        return reasons
+
+
+def _runs(starts: NDArray[np.int64]) -> Sequence[slice]:
+    """Groups of clips (rising starts, samples) that are worth one forward read each."""
+    gaps = np.flatnonzero(np.diff(starts) > CLIP_SAMPLES + _MERGE_S * RATE_HZ) + 1
+    edges = [0, *gaps.tolist(), len(starts)]
+    return [slice(a, b) for a, b in itertools.pairwise(edges)]
+
+
+def silent_mels(count: int) -> NDArray[np.float32]:
+    """Log-mels of silence, shape (count, 1, F, M)."""
+    return np.full((count, 1, MEL_FRAMES, MEL_BANDS), SILENCE, dtype=np.float32)

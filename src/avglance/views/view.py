@@ -1,0 +1,128 @@
+"""The protocol between systems and videos, and the settings that shape what a view hands out."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from avglance.errors import ArgumentError, ShapeError
+
+
+@dataclass(frozen=True)
+class ViewSettings:
+    """How videos are cut into snippets and pictures into squares.
+
+    Attributes:
+        snippets: T, how many snippets a video (or window) is cut into.
+        resize_side: short side in pixels to which a frame is resized before the centre crop.
+        source_side: side of the source square in pixels, at most ``resize_side`` when cropping.
+        glance_side: side of the glance picture in pixels.
+        patch_side: P, side of a patch in pixels of the source square.
+        fit: "crop" cuts the centre square; "letterbox" keeps the whole picture between black bars
+            (``resize_side`` is not used then).
+        grid: "exact" centres, or snapped to "keyframe" times.
+    """
+
+    snippets: int = 16
+    resize_side: int = 240
+    source_side: int = 240
+    glance_side: int = 64
+    patch_side: int = 96
+    fit: Literal["crop", "letterbox"] = "crop"
+    grid: Literal["exact", "keyframe"] = "exact"
+
+    def __post_init__(self) -> None:
+        for name in ("snippets", "resize_side", "source_side", "glance_side", "patch_side"):
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+                raise ArgumentError(
+                    f"{name} must be a whole number of at least 1, got {value!r}", where="ViewSettings"
+                )
+        if self.fit not in ("crop", "letterbox"):
+            raise ArgumentError(f"fit must be 'crop' or 'letterbox', got {self.fit!r}", where="ViewSettings")
+        if self.grid not in ("exact", "keyframe"):
+            raise ArgumentError(
+                f"grid must be 'exact' or 'keyframe', got {self.grid!r}", where="ViewSettings"
+            )
+        if self.fit == "crop" and self.source_side > self.resize_side:
+            raise ArgumentError(
+                f"source_side {self.source_side} does not fit into resize_side {self.resize_side}",
+                where="ViewSettings",
+                hint="raise resize_side, or use fit='letterbox'",
+            )
+        if self.patch_side > self.source_side:
+            raise ArgumentError(
+                f"patch_side {self.patch_side} does not fit into source_side {self.source_side}",
+                where="ViewSettings",
+                hint="lower patch_side, or raise source_side",
+            )
+
+
+class View(Protocol):
+    """What a system may ask of B videos of T snippets each: asking is what costs; numpy arrays, no gradients.
+
+    Rows that turn out invisible come back as zeros, inaudible ones as silence (ln 0.001); ``visible`` and
+    ``audible`` turn False there, so read them again after asking.
+    """
+
+    @property
+    def times(self) -> NDArray[np.float64]:
+        """Seconds at which snippets are looked at, shape (B, T); known before anything is decoded."""
+        ...
+
+    @property
+    def visible(self) -> NDArray[np.bool_]:
+        """Whether a picture can be had, shape (B, T)."""
+        ...
+
+    @property
+    def audible(self) -> NDArray[np.bool_]:
+        """Whether sound can be had, shape (B, T)."""
+        ...
+
+    def sounds(self, at: ArrayLike) -> NDArray[np.float32]:
+        """Log-mels of the places ``at`` (int (n, 2): video, snippet), shape (n, 1, F, M)."""
+        ...
+
+    def pictures(self, at: ArrayLike) -> NDArray[np.uint8]:
+        """Glance pictures of the places ``at``, shape (n, 3, G, G)."""
+        ...
+
+    def patches(self, at: ArrayLike, boxes: ArrayLike) -> NDArray[np.float32]:
+        """Patches of the source squares at ``at``, boxes (n, 4) xyxy fractions; (n, 3, P, P) in 0..255."""
+        ...
+
+
+def check_places(at: ArrayLike, videos: int, snippets: int) -> NDArray[np.int64]:
+    """The places as int64 (n, 2), checked.
+
+    Args:
+        at: rows (video, snippet), shape (n, 2); an empty list is fine.
+        videos: B.
+        snippets: T.
+
+    Returns:
+        int64 array, shape (n, 2).
+
+    Raises:
+        ShapeError: ``at`` is not (n, 2) of whole numbers.
+        ArgumentError: a place lies outside the view.
+    """
+    places = np.asarray(at)
+    if places.size == 0 and places.ndim <= 2:
+        return np.zeros((0, 2), dtype=np.int64)
+    if places.ndim != 2 or places.shape[1] != 2 or places.dtype.kind not in "iu":
+        raise ShapeError(
+            f"places must be whole numbers (n, 2), got {places.dtype} {places.shape}", where="view"
+        )
+    places = places.astype(np.int64)
+    if places.min() < 0 or (places >= (videos, snippets)).any():
+        raise ArgumentError(
+            f"a place lies outside {videos} videos of {snippets} snippets",
+            where="view",
+            hint="rows are (video, snippet), counted from 0",
+        )
+    return places
