@@ -1,0 +1,40 @@
+"""How much of this machine one file may take: settings that are checked before memory is asked for."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+
+from avglance.errors import ArgumentError
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What a file may declare or cost before it is refused with the kind ``limit`` (``timeout`` for seconds of work).
+
+    Args:
+        max_pixels: width x height of one picture, also where the size changes in the middle of a file.
+        max_decode_s: seconds of work (opening, seeking, decoding, converting) one reader may spend on a file.
+        max_open_s: seconds that opening the file and one read from it may block.
+        max_streams: how many streams a container may declare.
+        max_duration_s: the longest duration a file may declare.
+        max_frame_rate: the highest mean frame rate a file may declare, pictures a second.
+        max_rate_hz: the highest sampling rate of its sound.
+    """
+
+    max_pixels: int = 64_000_000
+    max_decode_s: float = 300.0
+    max_open_s: float = 30.0
+    max_streams: int = 32
+    max_duration_s: float = 7 * 86400.0
+    max_frame_rate: float = 100_000.0
+    max_rate_hz: int = 768_000
+
+    def __post_init__(self) -> None:
+        for field in fields(self):
+            value = getattr(self, field.name)
+            if not value > 0:
+                raise ArgumentError(
+                    f"{field.name} must be above zero, got {value!r}",
+                    where="Limits",
+                    hint=f"default: {field.default}",
+                )

@@ -1,0 +1,319 @@
+"""``VideoReader``: one file, one clock, pictures at times and sound in stretches, and what that cost."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from avglance.errors import ArgumentError, MediaError
+from avglance.media.header import Declared, describe, first_streams, no_content
+from avglance.media.limits import Limits
+from avglance.media.pictures import PictureTrack, Shot
+from avglance.media.sound import SoundPiece, SoundTrack
+from avglance.media.source import open_media, show
+from avglance.media.spent import Spent
+from avglance.media.tail import Ends, all_packets, true_ends
+from avglance.media.upright import fit_inside, to_rgb
+from avglance.types import MediaInfo, Reason
+
+_FOREVER_S = 1e9
+
+
+@dataclass(frozen=True)
+class Frame:
+    """One picture, on the screen during [time_s, end_s): uint8 RGB (H, W, 3), upright, with square pixels."""
+
+    time_s: float
+    end_s: float
+    image: NDArray[np.uint8]
+
+    def __repr__(self) -> str:
+        return f"Frame({self.time_s:.3f}..{self.end_s:.3f} s, {'x'.join(map(str, self.image.shape))})"
+
+
+class VideoReader:
+    """A video or sound file on one clock: seconds from the earlier of its first picture and first sound.
+
+    A context manager. Nothing is kept but the picture at hand: memory does not depend on the length of the file.
+
+    Args:
+        path: a local file; its name is never taken as an option or an address.
+        limits: what the file may declare or cost.
+        audio_track: which of its sound tracks, from 0.
+        threads: decoder threads, 0: as many as there are cores.
+
+    Raises:
+        MediaError: nothing can be read from the file; its ``kind`` says why.
+        ArgumentError: the file has sound tracks, but not that one.
+    """
+
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        limits: Limits | None = None,
+        audio_track: int = 0,
+        threads: int = 0,
+    ) -> None:
+        self.path, self.limits = path, limits or Limits()
+        self._spent = Spent(show(path), self.limits.max_decode_s)
+        self._pictures: PictureTrack | None = None
+        self._sounds: SoundTrack | None = None
+        self._lost_noted = 0
+        try:
+            with self._spent.working():
+                self._open(audio_track, threads)
+        except BaseException:
+            self.close()
+            raise
+
+    def _open(self, audio_track: int, threads: int) -> None:
+        box = open_media(self.path, self.limits)
+        try:
+            declared = first_streams(box, audio_track, self._spent.where)
+        except BaseException:
+            box.close()
+            raise
+        self._declared = declared
+        if declared.video is None:
+            box.close()
+        else:
+            self._pictures = PictureTrack(
+                box, declared.video, limits=self.limits, threads=threads, spent=self._spent
+            )
+        if declared.audio_index is not None:
+            second = open_media(self.path, self.limits)
+            self._sounds = SoundTrack(second, second.streams[declared.audio_index], spent=self._spent)
+        self._drop_empty(declared)
+        self._set_clock(declared)
+
+    def _drop_empty(self, declared: Declared) -> None:
+        """Let go of declared tracks that give nothing; with none left the file has failed."""
+        pictures, sounds = self._pictures, self._sounds
+        no_picture = pictures is None or not pictures.found
+        no_sound = sounds is None or not sounds.found
+        if no_picture and no_sound:
+            raise no_content(self.path, pictures, sounds)
+        if pictures is not None and no_picture:
+            self._spent.note("no_picture_decoded", "the file declares pictures, but none can be decoded")
+            pictures.close()
+            self._pictures = None
+        if sounds is not None and no_sound:
+            self._spent.note(
+                "no_sound_decoded", "the file declares a sound track, but no sound can be decoded"
+            )
+            sounds.close()
+            self._sounds = None
+
+    def _set_clock(self, declared: Declared) -> None:
+        pictures, sounds = self._pictures, self._sounds
+        tracks = [track for track in (pictures, sounds) if track is not None]
+        self._origin = min(track.first_time for track in tracks)
+        indices = [track.stream.index for track in tracks]
+        ends = true_ends(self.path, indices, limits=self.limits, spent=self._spent)
+        self.picture_span = self._span(pictures, ends)
+        self.sound_span = self._span(sounds, ends)
+        duration = max(span[1] for span in (self.picture_span, self.sound_span) if span is not None)
+        if ends.promised is not None:
+            text = "the file ends before its header says"
+            self._spent.note("truncated", text, duration, ends.promised - self._origin)
+        self.info: MediaInfo = describe(declared, pictures, sounds, duration)
+
+    def _span(self, track: PictureTrack | SoundTrack | None, ends: Ends) -> tuple[float, float] | None:
+        """First to last of a track on the clock."""
+        if track is None:
+            return None
+        end = max(ends.by_index[track.stream.index], track.first_time)
+        return track.first_time - self._origin, end - self._origin
+
+    # ---- what was spent ----
+
+    @property
+    def frames_delivered(self) -> int:
+        """Pictures handed out; one asked for several times in one call counts once."""
+        return self._spent.frames_delivered
+
+    @property
+    def frames_decoded(self) -> int:
+        """Coded pictures given to the decoder, those that a delivered one depends on among them."""
+        return self._spent.frames_decoded
+
+    @property
+    def decode_s(self) -> float:
+        """Seconds spent opening, seeking, decoding, converting and resampling."""
+        return self._spent.seconds
+
+    @property
+    def reasons(self) -> list[Reason]:
+        """Damage met so far, with spans on the clock."""
+        self._note_losses()
+        return list(self._spent.reasons)
+
+    def _note_losses(self) -> None:
+        if self._pictures is not None:
+            for start, end in self._pictures.lost:
+                text = "pictures are damaged or missing"
+                self._spent.note("damaged", text, start - self._origin, end - self._origin)
+        if self._sounds is not None:
+            for start, end in self._sounds.lost:
+                self._spent.note(
+                    "damaged_sound", "sound is damaged", start - self._origin, end - self._origin
+                )
+
+    # ---- pictures ----
+
+    def frames_at(
+        self, times: Sequence[float], *, max_side: int | None = None
+    ) -> Iterator[tuple[int, Frame | None]]:
+        """The pictures on the screen at ``times``, in one forward pass: (index into ``times``, picture) pairs.
+
+        The pairs come in the order of time. The picture at t is the last one with ``time_s`` <= t; t before the first
+        picture by no more than a frame gives the first. None: no picture there, because it is lost or the pictures
+        have not begun or are over. Each picture is decoded once.
+
+        Args:
+            times: seconds on the clock, in any order.
+            max_side: shrink pictures whose longer side is above this many pixels.
+
+        Raises:
+            MediaError: ``limits.max_decode_s`` is used up.
+            ArgumentError: a time is not finite.
+        """
+        wanted = np.asarray(times, dtype=np.float64).reshape(-1)
+        if not np.isfinite(wanted).all():
+            raise ArgumentError("times must be finite", where="frames_at", hint="drop NaN and infinite times")
+        return self._frames(wanted, max_side)
+
+    def _frames(
+        self, wanted: NDArray[np.float64], max_side: int | None
+    ) -> Iterator[tuple[int, Frame | None]]:
+        last: tuple[Shot, Frame] | None = None
+        for i in np.argsort(wanted, kind="stable"):
+            with self._spent.working():
+                self._spent.check_time()
+                shot = self._shot(float(wanted[i]))
+                if shot is None or shot.frame is None:
+                    frame = None
+                elif last is not None and last[0] is shot:
+                    frame = last[1]
+                else:
+                    frame = self._frame(shot, max_side)
+                    last = (shot, frame)
+            yield int(i), frame
+
+    def _shot(self, time_s: float) -> Shot | None:
+        if self._pictures is None:
+            return None
+        return self._pictures.shot_at(time_s + self._origin)
+
+    def _frame(self, shot: Shot, max_side: int | None) -> Frame:
+        assert self._pictures is not None  # shots come from it
+        size = fit_inside(*self._pictures.size, max_side)
+        image = to_rgb(shot.frame, size, self._pictures.turn)
+        self._spent.frames_delivered += 1
+        end = self._pictures.end_of(shot)
+        return Frame(shot.time - self._origin, end - self._origin, image)
+
+    def timeline(self) -> Iterator[tuple[float, float, bool]]:
+        """(start, end, whole) of every picture in order: all are decoded, none is converted.
+
+        Raises:
+            MediaError: ``limits.max_decode_s`` is used up.
+        """
+        track = self._pictures
+        if track is None:
+            return
+        with self._spent.working():
+            track.rewind()
+        while True:
+            with self._spent.working():
+                if not track.step():
+                    return
+                shot = track.now
+                track.peek()
+            if shot is not None:
+                yield shot.time - self._origin, track.end_of(shot) - self._origin, shot.frame is not None
+
+    def packets(self) -> Iterator[tuple[float, float, bool, bool]]:
+        """(start, end, is a picture, whole) of every packet that is read, in the file's order; decodes nothing.
+
+        Raises:
+            MediaError: ``limits.max_decode_s`` is used up.
+        """
+        indices = [t.stream.index for t in (self._pictures, self._sounds) if t is not None]
+        picture = self._pictures.stream.index if self._pictures is not None else -1
+        for index, start, end, whole in all_packets(
+            self.path, indices, limits=self.limits, spent=self._spent
+        ):
+            yield start - self._origin, end - self._origin, index == picture, whole
+
+    def keyframe_near(self, time_s: float) -> float:
+        """The presentation time of the keyframe nearest to ``time_s``; costs a seek and a packet, no decoding.
+
+        Where a container has no index it is the keyframe at or before ``time_s``.
+
+        Raises:
+            MediaError: the file has no pictures (kind ``no_video``).
+        """
+        if self._pictures is None:
+            hint = "ask for sound, or name a file with pictures"
+            raise MediaError("the file has no pictures", kind="no_video", where=self._spent.where, hint=hint)
+        with self._spent.working():
+            return self._pictures.keyframe_near(time_s + self._origin) - self._origin
+
+    # ---- sound ----
+
+    def sound(self, start_s: float, end_s: float, *, rate_hz: int = 16_000) -> Iterator[SoundPiece]:
+        """The sound in [start_s, end_s), mono, in pieces of about a second; only what is there.
+
+        A gap or a late start shows as a piece with a later ``start_s``; a file without sound gives nothing.
+
+        Raises:
+            ArgumentError: ``rate_hz`` is below 1.
+            MediaError: ``limits.max_decode_s`` is used up.
+        """
+        if rate_hz < 1:
+            raise ArgumentError(
+                f"rate_hz={rate_hz} is below 1", where="sound", hint="16000 is what the models hear"
+            )
+        if np.isnan([start_s, end_s]).any():
+            raise ArgumentError(
+                "start_s and end_s must be numbers", where="sound", hint="infinity means all there is"
+            )
+        return self._sound(max(start_s, -_FOREVER_S), min(end_s, _FOREVER_S), rate_hz)
+
+    def _sound(self, start_s: float, end_s: float, rate_hz: int) -> Iterator[SoundPiece]:
+        if self._sounds is None:
+            return
+        pieces = self._sounds.pieces(start_s + self._origin, end_s + self._origin, rate_hz)
+        while True:
+            with self._spent.working():
+                piece = next(pieces, None)
+            if piece is None:
+                return
+            yield SoundPiece(piece.start_s - self._origin, piece.samples)
+
+    # ---- end ----
+
+    def close(self) -> None:
+        """Let go of the file and the decoders; safe to call twice."""
+        if getattr(self, "_pictures", None) is not None:
+            self._note_losses() if hasattr(self, "_origin") else None
+        for track in (self._pictures, self._sounds):
+            if track is not None:
+                track.close()
+        self._pictures = self._sounds = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()

@@ -1,0 +1,197 @@
+"""The sound track of one file: any stretch of it, mono, at any rate, in pieces.
+
+Times in this file are the stream's own seconds; ``reader`` moves them to the clock of the presentation.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import av
+import av.error
+import numpy as np
+from numpy.typing import NDArray
+
+from avglance.media.spent import Spent
+
+_PREROLL_S = 0.5  # decoded before what is asked for: codecs need a few packets to settle after a seek
+_JUMP_S = 0.02  # a timestamp this far beyond the count of samples is a gap; one before it changes nothing
+_PIECE_S = 1.0
+_READ_ERRORS = 64
+
+
+@dataclass(frozen=True)
+class SoundPiece:
+    """Mono sound in -1..1, shape (n,), float32; sample k sounds at ``start_s + k / rate_hz``."""
+
+    start_s: float
+    samples: NDArray[np.float32]
+
+
+class _Run:
+    """An unbroken stretch of sound being resampled: sample n of the output sounds at ``start + n / rate``."""
+
+    def __init__(self, start: float, frame: Any, rate_hz: int) -> None:
+        self.start, self.rate = start, rate_hz
+        self.key = (frame.sample_rate, frame.layout.name, frame.format.name)
+        self._in = 0
+        self._out = 0
+        self._resampler = av.AudioResampler(format="flt", layout="mono", rate=rate_hz)
+
+    @property
+    def end(self) -> float:
+        """Where the sound put in so far ends."""
+        return self.start + self._in / float(self.key[0])
+
+    def put(self, frame: Any | None) -> SoundPiece | None:
+        """Resample a frame (None: the rest); None where nothing comes out yet."""
+        if frame is not None:
+            self._in += frame.samples
+            frame.pts = None  # the count of samples is the clock inside a run
+        arrays = [out.to_ndarray().reshape(-1) for out in self._resampler.resample(frame)]
+        if not arrays:
+            return None
+        samples = np.concatenate(arrays).astype(np.float32, copy=False)
+        piece = SoundPiece(self.start + self._out / self.rate, samples)
+        self._out += samples.size
+        return piece
+
+
+class SoundTrack:
+    """One audio stream of an open container; it owns the container."""
+
+    def __init__(self, box: Any, stream: Any, *, spent: Spent) -> None:
+        self.box, self.stream, self._spent = box, stream, spent
+        self._tick = float(stream.time_base) if stream.time_base else 1e-3
+        self._codec = stream.codec_context
+        self.errors = 0
+        self.packets = 0
+        self.lost: list[tuple[float, float]] = []
+        self._asked = float("-inf")  # errors before this are the codec settling after a seek
+        first = next(self._frames(), None)
+        self.found = first is not None
+        self.first_time = first[0] if first else 0.0
+
+    def pieces(self, start: float, end: float, rate_hz: int) -> Iterator[SoundPiece]:
+        """Sound in [start, end) in pieces of about a second; gaps show as pieces that start later."""
+        if not self.found or end <= start:
+            return
+        self._asked = start
+        if not self._seek(max(start - _PREROLL_S, 0.0) if start > 1.0 + self.first_time else None):
+            return
+        held: list[SoundPiece] = []
+        size = 0
+        for piece in self._cut(self._resampled(end, rate_hz), start, end, rate_hz):
+            broken = (
+                held
+                and abs(held[-1].start_s + held[-1].samples.size / rate_hz - piece.start_s) > 0.5 / rate_hz
+            )
+            if held and (broken or size >= _PIECE_S * rate_hz):
+                yield _joined(held)
+                held, size = [], 0
+            held.append(piece)
+            size += piece.samples.size
+        if held:
+            yield _joined(held)
+
+    def _seek(self, time: float | None) -> bool:
+        try:
+            if time is None:
+                low = self.stream.start_time
+                self.box.seek(min(low if low is not None else 0, 0), stream=self.stream, backward=True)
+            else:
+                self.box.seek(int(time / self._tick), stream=self.stream, backward=True)
+        except av.error.FFmpegError:
+            self.errors += 1
+            try:
+                self.box.seek(0, backward=True)
+            except av.error.FFmpegError:
+                return False
+        return True
+
+    def _cut(self, pieces: Iterator[SoundPiece], start: float, end: float, rate: int) -> Iterator[SoundPiece]:
+        """The parts of the pieces whose samples lie in [start, end), none twice."""
+        done = start
+        for piece in pieces:
+            low = max(0, int(np.ceil((done - piece.start_s) * rate - 1e-6)))
+            high = min(piece.samples.size, int(np.ceil((end - piece.start_s) * rate - 1e-6)))
+            if high > low:
+                yield SoundPiece(piece.start_s + low / rate, piece.samples[low:high])
+                done = piece.start_s + high / rate
+
+    def _resampled(self, end: float, rate_hz: int) -> Iterator[SoundPiece]:
+        run: _Run | None = None
+        for time, frame in self._frames():
+            key = (frame.sample_rate, frame.layout.name, frame.format.name)
+            if run is not None and (run.key != key or time - run.end > _JUMP_S):
+                yield from filter(None, [run.put(None)])
+                run = None
+            if time > end:
+                break
+            if run is None:
+                run = _Run(time, frame, rate_hz)
+            yield from filter(None, [run.put(frame)])
+            if run.start + run._out / rate_hz > end:
+                return
+        if run is not None:
+            yield from filter(None, [run.put(None)])
+
+    def _frames(self) -> Iterator[tuple[float, Any]]:
+        """Decoded frames with their time, from the present position on, over errors where the file goes on."""
+        clock: float | None = None
+        for packet in self._packets():
+            try:
+                frames = self._codec.decode(packet if packet is not None and packet.size else None)
+            except av.error.FFmpegError:
+                self._lose(packet)
+                frames = []
+            for frame in frames:
+                if not frame.samples or not frame.sample_rate:
+                    continue
+                stamp = frame.pts if frame.pts is not None else frame.dts
+                time = stamp * self._tick if stamp is not None else (clock if clock is not None else 0.0)
+                clock = time + frame.samples / frame.sample_rate
+                yield time, frame
+
+    def _packets(self) -> Iterator[Any]:
+        failed = 0
+        while failed < _READ_ERRORS:
+            try:
+                for packet in self.box.demux(self.stream):
+                    failed = 0
+                    self._spent.check_time()
+                    self.packets += bool(packet.size)
+                    yield packet
+                return
+            except av.error.ExitError:
+                break
+            except av.error.FFmpegError:
+                failed += 1
+                self.errors += 1
+        yield None
+
+    def _lose(self, packet: Any) -> None:
+        """Count a packet that could not be decoded, and keep its span; neighbours join."""
+        stamp = packet.pts if packet is not None else None
+        if stamp is None:
+            return
+        start = stamp * self._tick
+        if start < self._asked:
+            return
+        self.errors += 1
+        end = start + (packet.duration or 0) * self._tick
+        if self.lost and self.lost[-1][0] <= start <= self.lost[-1][1] + 1e-3:
+            self.lost[-1] = (self.lost[-1][0], max(end, self.lost[-1][1]))
+        elif (start, end) not in self.lost:
+            self.lost.append((start, end))
+
+    def close(self) -> None:
+        """Let go of the file."""
+        self.box.close()
+
+
+def _joined(pieces: list[SoundPiece]) -> SoundPiece:
+    samples = pieces[0].samples if len(pieces) == 1 else np.concatenate([piece.samples for piece in pieces])
+    return SoundPiece(pieces[0].start_s, np.ascontiguousarray(samples, dtype=np.float32))
