@@ -82,5 +82,7 @@ def test_no_file_is_longer_than_one_reads_in_a_sitting(file: Path) -> None:
 )
 def test_starting_up_loads_no_torch(code: str) -> None:
     probe = code + "\nimport sys\nassert not {'torch', 'timm', 'accelerate', 'matplotlib'} & set(sys.modules)"
-    done = subprocess.run([sys.executable, "-c", probe], capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run(
+        [sys.executable, "-c", probe], capture_output=True, text=True, timeout=60, check=False
+    )
     assert done.returncode == 0, done.stderr

@@ -12,7 +12,8 @@ if TYPE_CHECKING:
     from avglance.app.api import load
 
 
-def __getattr__(name: str) -> Any:  # public names load when they are asked for: importing the package loads no torch
+def __getattr__(name: str) -> Any:
+    # Public names load when they are asked for, so that importing the package loads no torch.
     from importlib import import_module
 
     if name == "load":

@@ -8,8 +8,17 @@ from __future__ import annotations
 from typing import Literal, get_args
 
 FailureKind = Literal[
-    "missing", "empty", "not_media", "no_video", "unsupported", "refused", "truncated", "timeout", "limit", "permission"
-]  # fmt: skip
+    "missing",
+    "empty",
+    "not_media",
+    "no_video",
+    "unsupported",
+    "refused",
+    "truncated",
+    "timeout",
+    "limit",
+    "permission",
+]
 FAILURE_KINDS: tuple[str, ...] = get_args(FailureKind)
 
 

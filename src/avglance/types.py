@@ -1,7 +1,7 @@
 """The plain values that go in and out of AVGLance: no torch, no decoder, nothing but dataclasses.
 
-Times are seconds on the clock of the presentation (0 = the earlier of first picture and first sound), ranges are
-half-open, boxes are (x0, y0, x1, y1).
+Times are seconds on the clock of the presentation (0 = the earlier of first picture and first sound),
+ranges are half-open, boxes are (x0, y0, x1, y1).
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ class Reason:
 class Condition:
     """In what state a file was found.
 
-    ``coverage`` is the share of the duration that was truly decoded (or, after ``tag``, of what was asked for), 0..1.
+    ``coverage``, 0..1: share of the duration that was truly decoded (after ``tag``: of what was asked for).
     """
 
     verdict: Verdict = "ok"
@@ -89,7 +89,7 @@ class Span:
 
 @dataclass(frozen=True)
 class Moment:
-    """A snippet chosen for a close look; ``box_px`` in pixels of the file's own (upright) picture, None: not seen."""
+    """A snippet chosen for a close look; ``box_px`` in pixels of the file's own (upright) picture."""
 
     time_s: float
     saliency: float
@@ -100,8 +100,9 @@ class Moment:
 class Cost:
     """What was truly spent on one video.
 
-    ``seconds`` and ``macs`` (multiply-adds) are by stage (``STAGES``); ``whole_macs`` is what the same encoders would
-    have spent on a close look at every snippet's whole picture, ``whole_frames`` how many frames the file has.
+    ``seconds`` and ``macs`` (multiply-adds) are by stage (``STAGES``); ``whole_macs`` is what the same
+    encoders would have spent on a close look at every snippet's whole picture, ``whole_frames`` how many
+    frames the file has.
     """
 
     frames_delivered: int = 0
@@ -144,7 +145,7 @@ class Recognition:
 
 @dataclass(frozen=True)
 class Failure:
-    """A video that could not be read: ``kind`` is one of ``errors.FAILURE_KINDS`` or ``error`` for a bug of ours."""
+    """A video that was not answered: ``kind`` is one of ``errors.FAILURE_KINDS``, or ``error`` (our bug)."""
 
     video: str
     kind: str

@@ -1,1 +1,1 @@
-
+"""The command and the public calls: the only room that prints."""

@@ -41,7 +41,8 @@ def make_world(
     """The folder ``out`` with ``videos`` files, truth files, dataset.json and manifest.jsonl (the last).
 
     What is there already from the same seed is kept, so a broken run is gone on with by calling again. The
-    same seed gives the same truth, pictures and sound whatever the number of workers.
+    same seed gives the same truth, painted pictures and played sound whatever the number of workers (the
+    picture encoder may round a few blocks another way).
 
     Args:
         out: folder, made where absent.

@@ -57,8 +57,8 @@ def check(
 ) -> CheckReport:
     """The state of a file; never raises for a bad one.
 
-    ok: everything that is declared decodes. degraded: something decodes, but not all of it; the reasons say what and
-    where. failed: neither a picture nor a sound sample can be had; ``failure`` says why and what to do.
+    ok: everything that is declared decodes. degraded: something decodes, but not all of it; the reasons say
+    what and where. failed: neither a picture nor a sound sample can be had; ``failure`` says why and what to do.
 
     Args:
         path: a local file.
@@ -136,7 +136,7 @@ def _audio(reader: VideoReader, tally: _Tally) -> AudioState:
 
 
 def _coverage(reader: VideoReader, tally: _Tally, reasons: list[Reason]) -> float:
-    """The share of what the header promises that is there: of the pictures, or of the sound where there are none."""
+    """The share of what the header promises that is there: of the pictures, or else of the sound."""
     span = reader.picture_span or reader.sound_span
     found = tally.picture_s if reader.picture_span is not None else tally.sound_s
     if span is None:

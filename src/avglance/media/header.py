@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 from dataclasses import dataclass
 from typing import Any
 
 from avglance.errors import ArgumentError, MediaError
-from avglance.media.pictures import RAW_FORMATS, PictureTrack
+from avglance.media.pictures import PictureTrack
+from avglance.media.shots import RAW_FORMATS
 from avglance.media.sound import SoundTrack
 from avglance.media.source import show
 from avglance.types import AudioTrack, MediaInfo
@@ -19,12 +21,16 @@ _ATTACHED = 0x0400  # libav's disposition bit of cover art
 
 @dataclass(frozen=True)
 class Declared:
-    """The streams that are read: the first video that is no cover art, and the chosen sound track."""
+    """The streams that are read: the first video that is no cover art, and the chosen sound track.
 
-    video: Any | None
+    Where nothing here can decode a stream, its index is None and ``unknown`` says so.
+    """
+
+    video_index: int | None
     audio_index: int | None
     tracks: tuple[AudioTrack, ...]
     container: str
+    unknown: tuple[str, ...]
 
 
 def first_streams(box: Any, audio_track: int, where: str) -> Declared:
@@ -32,37 +38,43 @@ def first_streams(box: Any, audio_track: int, where: str) -> Declared:
 
     Raises:
         ArgumentError: there are sound tracks, but not that one.
-        MediaError: there is neither a picture nor a sound stream (kind ``no_video``).
+        MediaError: there is neither a picture nor a sound stream (kind ``no_video``), or none that can be decoded
+            (``unsupported``).
     """
     videos = [s for s in box.streams if s.type == "video" and not int(s.disposition) & _ATTACHED]
     audios = [s for s in box.streams if s.type == "audio"]
     if not videos and not audios:
+        hint = "name a file with pictures or sound"
         raise MediaError(
-            "neither pictures nor sound in it",
-            kind="no_video",
-            where=where,
-            hint="name a file with pictures or sound",
+            "there are neither pictures nor sound in it", kind="no_video", where=where, hint=hint
         )
     if audios and not 0 <= audio_track < len(audios):
-        raise ArgumentError(
-            f"audio_track={audio_track}, but there are {len(audios)} sound tracks",
-            where=where,
-            hint=f"use 0 to {len(audios) - 1}",
-        )
-    tracks = tuple(
-        AudioTrack(
-            codec=codec_name(s),
-            rate_hz=s.codec_context.sample_rate or 0,
-            channels=s.codec_context.channels or 0,
-            language=str(s.language or ""),
-        )
-        for s in audios
+        what = f"audio_track={audio_track}, but there are {len(audios)} sound tracks"
+        raise ArgumentError(what, where=where, hint=f"use 0 to {len(audios) - 1}")
+    video = next((s for s in videos if s.codec_context is not None), None)
+    audio = audios[audio_track] if audios and audios[audio_track].codec_context is not None else None
+    if video is None and audio is None:
+        hint = "convert it to H.264 and AAC in MP4"
+        raise MediaError("its codecs are not known here", kind="unsupported", where=where, hint=hint)
+    unknown = (("pictures",) if videos and video is None else ()) + (
+        ("sound",) if audios and audio is None else ()
     )
     return Declared(
-        video=videos[0] if videos else None,
-        audio_index=audios[audio_track].index if audios else None,
-        tracks=tracks,
+        video_index=None if video is None else video.index,
+        audio_index=None if audio is None else audio.index,
+        tracks=tuple(map(_track, audios)),
         container=box.format.name,
+        unknown=unknown,
+    )
+
+
+def _track(stream: Any) -> AudioTrack:
+    context = stream.codec_context
+    return AudioTrack(
+        codec=codec_name(stream),
+        rate_hz=(context.sample_rate or 0) if context is not None else 0,
+        channels=(context.channels or 0) if context is not None else 0,
+        language=str(stream.language or ""),
     )
 
 
@@ -108,7 +120,7 @@ def mean_rate(stream: Any) -> tuple[float, bool]:
     entries = stream.index_entries
     if len(entries) > 2 and len(entries) == stream.frames and stream.time_base:
         sample = entries[:_INDEX_SAMPLE]
-        steps = [b.timestamp - a.timestamp for a, b in zip(sample, sample[1:], strict=False)]
+        steps = [b.timestamp - a.timestamp for a, b in itertools.pairwise(sample)]
         rounding = max(1.0, 0.0015 / float(stream.time_base))
         return mean, max(steps) - min(steps) > 2 * rounding
     base = float(stream.base_rate) if stream.base_rate else 0.0

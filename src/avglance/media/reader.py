@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 from avglance.errors import ArgumentError, MediaError
 from avglance.media.header import Declared, describe, first_streams, no_content
 from avglance.media.limits import Limits
-from avglance.media.pictures import PictureTrack, Shot
+from avglance.media.pictures import PictureTrack
+from avglance.media.shots import Shot
 from avglance.media.sound import SoundPiece, SoundTrack
 from avglance.media.source import open_media, show
 from avglance.media.spent import Spent
@@ -40,7 +41,7 @@ class Frame:
 class VideoReader:
     """A video or sound file on one clock: seconds from the earlier of its first picture and first sound.
 
-    A context manager. Nothing is kept but the picture at hand: memory does not depend on the length of the file.
+    A context manager. Nothing is kept but the picture at hand: memory does not depend on the file's length.
 
     Args:
         path: a local file; its name is never taken as an option or an address.
@@ -65,7 +66,6 @@ class VideoReader:
         self._spent = Spent(show(path), self.limits.max_decode_s)
         self._pictures: PictureTrack | None = None
         self._sounds: SoundTrack | None = None
-        self._lost_noted = 0
         try:
             with self._spent.working():
                 self._open(audio_track, threads)
@@ -80,20 +80,25 @@ class VideoReader:
         except BaseException:
             box.close()
             raise
-        self._declared = declared
-        if declared.video is None:
-            box.close()
-        else:
+        for name in declared.unknown:
+            kind = "no_picture_decoded" if name == "pictures" else "no_sound_decoded"
+            self._spent.note(kind, f"the codec of the {name} is not known here")
+        if declared.video_index is not None:
             self._pictures = PictureTrack(
-                box, declared.video, limits=self.limits, threads=threads, spent=self._spent
+                box,
+                declared.video_index,
+                reopen=lambda: open_media(self.path, self.limits),
+                limits=self.limits,
+                threads=threads,
+                spent=self._spent,
             )
-        if declared.audio_index is not None:
-            second = open_media(self.path, self.limits)
-            self._sounds = SoundTrack(second, second.streams[declared.audio_index], spent=self._spent)
-        self._drop_empty(declared)
+            box = None if declared.audio_index is None else open_media(self.path, self.limits)
+        if declared.audio_index is not None and box is not None:
+            self._sounds = SoundTrack(box, box.streams[declared.audio_index], spent=self._spent)
+        self._drop_empty()
         self._set_clock(declared)
 
-    def _drop_empty(self, declared: Declared) -> None:
+    def _drop_empty(self) -> None:
         """Let go of declared tracks that give nothing; with none left the file has failed."""
         pictures, sounds = self._pictures, self._sounds
         no_picture = pictures is None or not pictures.found
@@ -115,11 +120,14 @@ class VideoReader:
         pictures, sounds = self._pictures, self._sounds
         tracks = [track for track in (pictures, sounds) if track is not None]
         self._origin = min(track.first_time for track in tracks)
-        indices = [track.stream.index for track in tracks]
-        ends = true_ends(self.path, indices, limits=self.limits, spent=self._spent)
+        ends = true_ends([track.stream for track in tracks], self.path, limits=self.limits, spent=self._spent)
         self.picture_span = self._span(pictures, ends)
         self.sound_span = self._span(sounds, ends)
         duration = max(span[1] for span in (self.picture_span, self.sound_span) if span is not None)
+        if duration > self.limits.max_duration_s:
+            what = f"lasts {duration / 3600:.1f} hours"
+            hint = "raise Limits.max_duration_s if you trust the file"
+            raise MediaError(what, kind="limit", where=self._spent.where, hint=hint)
         if ends.promised is not None:
             text = "the file ends before its header says"
             self._spent.note("truncated", text, duration, ends.promised - self._origin)
@@ -171,11 +179,11 @@ class VideoReader:
     def frames_at(
         self, times: Sequence[float], *, max_side: int | None = None
     ) -> Iterator[tuple[int, Frame | None]]:
-        """The pictures on the screen at ``times``, in one forward pass: (index into ``times``, picture) pairs.
+        """The pictures on the screen at ``times``, in one forward pass: pairs (index into ``times``, picture).
 
-        The pairs come in the order of time. The picture at t is the last one with ``time_s`` <= t; t before the first
-        picture by no more than a frame gives the first. None: no picture there, because it is lost or the pictures
-        have not begun or are over. Each picture is decoded once.
+        The pairs come in the order of time. The picture at t is the last one with ``time_s`` <= t; t before the
+        first picture by no more than a frame gives the first. None: no picture there, because it is lost or the
+        pictures have not begun or are over. Each picture is decoded once.
 
         Args:
             times: seconds on the clock, in any order.
@@ -194,10 +202,13 @@ class VideoReader:
         self, wanted: NDArray[np.float64], max_side: int | None
     ) -> Iterator[tuple[int, Frame | None]]:
         last: tuple[Shot, Frame] | None = None
-        for i in np.argsort(wanted, kind="stable"):
+        order = np.argsort(wanted, kind="stable")
+        for i in order:
+            later = int(np.searchsorted(wanted, wanted[i], "right", sorter=order))
+            following = float(wanted[order[later]]) if later < order.size else None
             with self._spent.working():
                 self._spent.check_time()
-                shot = self._shot(float(wanted[i]))
+                shot = self._shot(float(wanted[i]), following)
                 if shot is None or shot.frame is None:
                     frame = None
                 elif last is not None and last[0] is shot:
@@ -207,10 +218,12 @@ class VideoReader:
                     last = (shot, frame)
             yield int(i), frame
 
-    def _shot(self, time_s: float) -> Shot | None:
+    def _shot(self, time_s: float, following_s: float | None) -> Shot | None:
         if self._pictures is None:
             return None
-        return self._pictures.shot_at(time_s + self._origin)
+        # the last picture wanted is looked up as if the next one lay far away
+        following = _FOREVER_S if following_s is None else following_s + self._origin
+        return self._pictures.shot_at(time_s + self._origin, following)
 
     def _frame(self, shot: Shot, max_side: int | None) -> Frame:
         assert self._pictures is not None  # shots come from it
@@ -241,7 +254,7 @@ class VideoReader:
                 yield shot.time - self._origin, track.end_of(shot) - self._origin, shot.frame is not None
 
     def packets(self) -> Iterator[tuple[float, float, bool, bool]]:
-        """(start, end, is a picture, whole) of every packet that is read, in the file's order; decodes nothing.
+        """(start, end, is a picture, whole) of every packet, in the file's order; decodes nothing.
 
         Raises:
             MediaError: ``limits.max_decode_s`` is used up.
@@ -254,7 +267,7 @@ class VideoReader:
             yield start - self._origin, end - self._origin, index == picture, whole
 
     def keyframe_near(self, time_s: float) -> float:
-        """The presentation time of the keyframe nearest to ``time_s``; costs a seek and a packet, no decoding.
+        """The presentation time of the keyframe nearest to ``time_s``; costs seeks and packets, no decoding.
 
         Where a container has no index it is the keyframe at or before ``time_s``.
 
@@ -303,8 +316,8 @@ class VideoReader:
 
     def close(self) -> None:
         """Let go of the file and the decoders; safe to call twice."""
-        if getattr(self, "_pictures", None) is not None:
-            self._note_losses() if hasattr(self, "_origin") else None
+        if hasattr(self, "_origin"):
+            self._note_losses()
         for track in (self._pictures, self._sounds):
             if track is not None:
                 track.close()

@@ -8,7 +8,7 @@ import stat
 from dataclasses import dataclass
 from pathlib import Path
 
-from avglance.errors import FailureKind, MediaError
+from avglance.errors import FailureKind
 
 HEAD_BYTES = 4096
 
@@ -53,7 +53,7 @@ _STILL_BRANDS = (b"heic", b"heix", b"mif1", b"avif", b"heim", b"heis")
 
 @dataclass(frozen=True)
 class Sniffed:
-    """What the first bytes say: ``kind`` is None where a demuxer may try, else the kind of failure with its advice."""
+    """What the first bytes say: ``kind`` is None where a demuxer may try, else the kind of failure."""
 
     kind: FailureKind | None
     what: str = ""
@@ -63,8 +63,8 @@ class Sniffed:
 def sniff(path: str | os.PathLike[str]) -> Sniffed:
     """What a file is by its name's target and its first bytes; opens nothing but the file itself.
 
-    Playlists and scripts are ``refused``, pictures, pages, text and archives are ``not_media``; nothing is decided
-    by the file's name.
+    Playlists and scripts are ``refused``, pictures, pages, text and archives are ``not_media``; nothing is
+    decided by the file's name.
     """
     try:
         state = os.stat(path)

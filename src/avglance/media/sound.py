@@ -14,12 +14,12 @@ import av.error
 import numpy as np
 from numpy.typing import NDArray
 
+from avglance.media.shots import read_packets
 from avglance.media.spent import Spent
 
 _PREROLL_S = 0.5  # decoded before what is asked for: codecs need a few packets to settle after a seek
-_JUMP_S = 0.02  # a timestamp this far beyond the count of samples is a gap; one before it changes nothing
+_JUMP_S = 0.01  # a timestamp this far beyond the count of samples is a gap; one before it changes nothing
 _PIECE_S = 1.0
-_READ_ERRORS = 64
 
 
 @dataclass(frozen=True)
@@ -66,7 +66,6 @@ class SoundTrack:
         self.box, self.stream, self._spent = box, stream, spent
         self._tick = float(stream.time_base) if stream.time_base else 1e-3
         self._codec = stream.codec_context
-        self.errors = 0
         self.packets = 0
         self.lost: list[tuple[float, float]] = []
         self._asked = float("-inf")  # errors before this are the codec settling after a seek
@@ -102,9 +101,8 @@ class SoundTrack:
                 low = self.stream.start_time
                 self.box.seek(min(low if low is not None else 0, 0), stream=self.stream, backward=True)
             else:
-                self.box.seek(int(time / self._tick), stream=self.stream, backward=True)
+                self.box.seek(int(time // self._tick), stream=self.stream, backward=True)
         except av.error.FFmpegError:
-            self.errors += 1
             try:
                 self.box.seek(0, backward=True)
             except av.error.FFmpegError:
@@ -132,18 +130,24 @@ class SoundTrack:
                 break
             if run is None:
                 run = _Run(time, frame, rate_hz)
-            yield from filter(None, [run.put(frame)])
+            try:
+                yield from filter(None, [run.put(frame)])
+            except (av.error.FFmpegError, ValueError):  # a layout that cannot be mixed down
+                self._keep_lost(time, time + frame.samples / frame.sample_rate)
+                run = None
+                continue
             if run.start + run._out / rate_hz > end:
                 return
         if run is not None:
             yield from filter(None, [run.put(None)])
 
     def _frames(self) -> Iterator[tuple[float, Any]]:
-        """Decoded frames with their time, from the present position on, over errors where the file goes on."""
+        """Decoded frames with their time, from the present position on, past errors where the file goes on."""
         clock: float | None = None
-        for packet in self._packets():
+        for packet in read_packets(self.box, self.stream, self._spent):
+            self.packets += packet is not None
             try:
-                frames = self._codec.decode(packet if packet is not None and packet.size else None)
+                frames = self._codec.decode(packet)
             except av.error.FFmpegError:
                 self._lose(packet)
                 frames = []
@@ -155,23 +159,6 @@ class SoundTrack:
                 clock = time + frame.samples / frame.sample_rate
                 yield time, frame
 
-    def _packets(self) -> Iterator[Any]:
-        failed = 0
-        while failed < _READ_ERRORS:
-            try:
-                for packet in self.box.demux(self.stream):
-                    failed = 0
-                    self._spent.check_time()
-                    self.packets += bool(packet.size)
-                    yield packet
-                return
-            except av.error.ExitError:
-                break
-            except av.error.FFmpegError:
-                failed += 1
-                self.errors += 1
-        yield None
-
     def _lose(self, packet: Any) -> None:
         """Count a packet that could not be decoded, and keep its span; neighbours join."""
         stamp = packet.pts if packet is not None else None
@@ -180,8 +167,9 @@ class SoundTrack:
         start = stamp * self._tick
         if start < self._asked:
             return
-        self.errors += 1
-        end = start + (packet.duration or 0) * self._tick
+        self._keep_lost(start, start + (packet.duration or 0) * self._tick)
+
+    def _keep_lost(self, start: float, end: float) -> None:
         if self.lost and self.lost[-1][0] <= start <= self.lost[-1][1] + 1e-3:
             self.lost[-1] = (self.lost[-1][0], max(end, self.lost[-1][1]))
         elif (start, end) not in self.lost:

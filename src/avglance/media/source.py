@@ -1,4 +1,4 @@
-"""Opening one untrusted file with PyAV: no protocols, no playlists, limits first, errors with a kind and advice."""
+"""Opening one untrusted file: no protocols, no playlists, limits first, errors with a kind and advice."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ from typing import Any
 
 import av
 import av.error
-import av.logging
 
 from avglance.errors import FailureKind, MediaError
 from avglance.media.limits import Limits
@@ -26,8 +25,8 @@ FORMATS = (
 def open_media(path: str | os.PathLike[str], limits: Limits) -> Any:
     """The open container of a local file (``av.container.InputContainer``), checked against ``limits``.
 
-    Only the file itself is read: the protocol is fixed to ``file``, containers that name other files are not on the
-    list, and the path is absolute, so that no name can be an option or an address.
+    Only the file itself is read: the protocol is fixed to ``file``, containers that name other files are not on
+    the list, and the path is absolute, so that no name can be an option or an address.
 
     Raises:
         MediaError: with a kind of ``errors.FAILURE_KINDS`` and advice.
@@ -35,7 +34,6 @@ def open_media(path: str | os.PathLike[str], limits: Limits) -> Any:
     found = sniff(path)
     if found.kind is not None:
         raise MediaError(found.what, kind=found.kind, where=show(path), hint=found.hint)
-    av.logging.set_level(None)  # errors come as exceptions; nothing is written to stderr
     try:
         box = av.open(
             "file:" + os.path.abspath(os.fspath(path)),
@@ -71,6 +69,8 @@ def check_limits(box: Any, path: str | os.PathLike[str], limits: Limits) -> None
         raise _over(path, f"declares {box.duration / av.time_base / 3600:.0f} hours", "max_duration_s")
     for stream in streams:
         context = stream.codec_context
+        if context is None:  # no decoder for it: nothing will be allocated
+            continue
         if stream.type == "video":
             if context.width * context.height > limits.max_pixels:
                 raise _over(path, f"declares pictures of {context.width}x{context.height}", "max_pixels")

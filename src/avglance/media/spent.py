@@ -50,7 +50,7 @@ class Spent:
             )
 
     def note(self, kind: str, text: str, start_s: float | None = None, end_s: float | None = None) -> None:
-        """Keep a reason; a span that touches one of the same kind and text widens it, a known one changes nothing."""
+        """Keep a reason; a span that touches one of the same kind and text widens it."""
         for i, old in enumerate(self.reasons):
             if (old.kind, old.text) != (kind, text):
                 continue

@@ -5,6 +5,7 @@ Times in this file are the stream's own seconds.
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -14,7 +15,7 @@ import av
 import av.error
 
 from avglance.media.limits import Limits
-from avglance.media.pictures import RAW_FORMATS
+from avglance.media.shots import RAW_FORMATS
 from avglance.media.source import file_size, open_media
 from avglance.media.spent import Spent
 
@@ -27,39 +28,36 @@ _SLACK_S = 0.1  # an end this close to the declared one is the declared one
 
 @dataclass(frozen=True)
 class Ends:
-    """The end of each stream, and the end that the header promised where that is a good deal later (else None)."""
+    """The end of each stream, and the end the header promised where that is a good deal later (else None)."""
 
     by_index: dict[int, float]
     promised: float | None
 
 
-def true_ends(path: str | os.PathLike[str], indices: list[int], *, limits: Limits, spent: Spent) -> Ends:
-    """Where the streams truly end.
+def true_ends(streams: list[Any], path: str | os.PathLike[str], *, limits: Limits, spent: Spent) -> Ends:
+    """Where the streams (of open containers, which are left where they stand) truly end.
 
-    MP4 with an index: the last sample that lies inside the file. Others: a seek to the declared end, and the packets
-    from there; a stream without a duration is read through, packet by packet, without decoding.
+    MP4 with an index: the last sample that lies inside the file. Others: the file is opened once more for a seek
+    to the declared end and the packets from there; a stream without a duration is read through, packet by packet,
+    without decoding.
     """
     found: dict[int, float] = {}
-    promised = 0.0
-    with open_media(path, limits) as box:
-        size, box_name = file_size(path), str(box.format.name)
-        unknown = []
-        for index in indices:
-            stream = box.streams[index]
-            declared = declared_end(stream)
-            promised = max(promised, declared or 0.0)
-            indexed = _index_end(stream, size)
-            if indexed is not None:
-                found[index] = indexed
-            elif declared is not None and box.format.name in _HONEST:
-                found[index] = declared
-            else:
-                unknown.append(index)
-        if unknown:
+    unknown: list[int] = []
+    size, name = file_size(path), str(streams[0].container.format.name)
+    promised = max(declared_end(stream) or 0.0 for stream in streams)
+    for stream in streams:
+        declared, indexed = declared_end(stream), _index_end(stream, size)
+        if indexed is not None:
+            found[stream.index] = indexed
+        elif declared is not None and name in _HONEST:
+            found[stream.index] = declared
+        else:
+            unknown.append(stream.index)
+    if unknown:
+        with open_media(path, limits) as box:
             found.update(_packet_ends(box, unknown, promised, spent))
-    last = max(found.values())
-    loose = not box_name.startswith(_EXACT)
-    short = promised - last > (max(1.0, 0.03 * promised) if loose else _SLACK_S)
+    slack = _SLACK_S if name.startswith(_EXACT) else max(1.0, 0.03 * promised)
+    short = promised - max(found.values()) > slack
     return Ends(found, promised if short else None)
 
 
@@ -85,7 +83,7 @@ def _index_end(stream: Any, size: int) -> float | None:
         or not stream.container.format.name.startswith("mov")
     ):
         return None
-    low, high = 0, count  # samples lie in order: find the first one beyond the end of the file
+    low, high = 0, count  # samples lie in order: find the first one that passes the end of the file
     while low < high:
         middle = (low + high) // 2
         entry = entries[middle]
@@ -97,7 +95,7 @@ def _index_end(stream: Any, size: int) -> float | None:
 
 
 def _packet_ends(box: Any, indices: list[int], declared: float, spent: Spent) -> dict[int, float]:
-    """The end of the last packet of each stream; looks back from the declared end until every stream was met."""
+    """The end of the last packet of each stream; looks back from the declared end until all were met."""
     back = _LOOK_BACK_S
     while declared > back and box.format.name not in RAW_FORMATS:
         try:
@@ -108,10 +106,8 @@ def _packet_ends(box: Any, indices: list[int], declared: float, spent: Spent) ->
         if len(ends) == len(indices):
             return ends
         back *= 8
-    try:
+    with contextlib.suppress(av.error.FFmpegError):  # nothing was read yet, or what follows still counts
         box.seek(box.start_time or 0, backward=True)
-    except av.error.FFmpegError:
-        pass  # nothing was read yet, or what follows still counts
     ends = _read_ends(box, indices, spent)
     return {index: ends.get(index, 0.0) for index in indices}
 

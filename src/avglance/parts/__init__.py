@@ -1,1 +1,1 @@
-
+"""Torch modules and pure functions that systems share."""

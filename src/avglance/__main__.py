@@ -1,0 +1,6 @@
+"""``python -m avglance`` is the command ``avglance``."""
+
+from avglance.app.cli import entry
+
+if __name__ == "__main__":
+    entry()

@@ -1,0 +1,164 @@
+"""The command ``avglance``: finds the sub-command, runs it, turns errors into messages and exit codes.
+
+Exit codes: 0 done, 1 a bug of ours, 2 wrong usage or value, 3 media cannot be read, 4 weights missing or
+unfit, 5 an optional library is missing or broken, 6 some of several items failed, 130 interrupted, 141 the
+reader of the pipe left. A command is imported only when it is asked for, so that help stays quick.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import re
+import sys
+from collections.abc import Iterable, Sequence
+from importlib import import_module
+from types import TracebackType
+from typing import NoReturn
+
+from avglance import __version__
+from avglance.app.render import clean
+from avglance.errors import ArgumentError, AVGLanceError, MissingExtra
+
+COMMANDS: dict[str, tuple[str, str]] = {  # name -> module with add_arguments and run, one line of help
+    "tag": (
+        "avglance.app.tag",
+        "what happens in a video: moments, spans, labels and what it cost to find out",
+    ),
+    "check": ("avglance.app.check", "whether files can be read, and what is in them; no model needed"),
+    "train": ("avglance.app.train", "from a dataset to a model folder"),
+    "eval": ("avglance.app.eval", "a model's figures on a dataset, with their cost"),
+    "data": ("avglance.app.data", "make and look at datasets"),
+    "models": ("avglance.app.models", "which models and systems there are"),
+    "info": ("avglance.app.info", "the card of one model"),
+    "doctor": ("avglance.app.doctor", "what is installed, what does not fit, and what mends it"),
+}
+DONE, BUG, INTERRUPTED, PIPE_CLOSED = 0, 1, 130, 141
+
+
+class Parser(argparse.ArgumentParser):
+    """An argument parser that raises ``ArgumentError`` with near names in place of leaving the process."""
+
+    def __init__(self, *args: object, **kwargs: object) -> None:
+        kwargs["allow_abbrev"] = False
+        super().__init__(*args, **kwargs)  # type: ignore[arg-type]  # passed on as argparse gives them
+
+    def error(self, message: str) -> NoReturn:
+        """Raise what argparse would print; a mistyped choice gets the nearest known one."""
+        where = self.prog.removeprefix("avglance").strip()
+        wrong = re.search(r"invalid choice: '(.*?)' \(choose from (.*)\)", message, re.DOTALL)
+        hint = near(wrong[1], re.findall(r"[^\s',]+", wrong[2])) if wrong else ""
+        raise ArgumentError(message, where=where, hint=hint or f"see `{self.prog} --help`")
+
+    def parse_all(self, argv: Sequence[str]) -> argparse.Namespace:
+        """Parse, or say which option is unknown and which known one is nearest."""
+        args, unknown = self.parse_known_args(argv)
+        if unknown:
+            known = re.findall(r"--[a-z][a-z0-9-]*", self.format_help())
+            options = [word.split("=")[0] for word in unknown if word.startswith("-")]
+            hint = near(options[0], known) if options else ""
+            what = f"unknown option {options[0]}" if options else f"unexpected argument {unknown[0]!r}"
+            raise ArgumentError(what, where=self._where(), hint=hint or f"see `{self.prog} --help`")
+        return args
+
+    def _where(self) -> str:
+        return self.prog.removeprefix("avglance").strip()
+
+
+def near(word: str, known: Iterable[str]) -> str:
+    """``did you mean 'x'?``, or an empty string where nothing is near."""
+    from difflib import get_close_matches
+
+    found = get_close_matches(word, list(known), n=1)
+    return f"did you mean {found[0]!r}?" if found else ""
+
+
+def top_parser() -> Parser:
+    """The parser of ``avglance`` itself: help, version and the list of commands."""
+    width = max(map(len, COMMANDS))
+    listed = "\n".join(f"  {name:<{width}}  {line}" for name, (_, line) in COMMANDS.items())
+    parser = Parser(
+        prog="avglance",
+        usage="avglance [--help] [--version] COMMAND ...",
+        description="Find out what happens in a video by looking at almost none of it.",
+        epilog=f"commands:\n{listed}\n\n`avglance COMMAND --help` says more. First try: avglance tag my.mp4",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action="version", version=f"avglance {__version__}")
+    return parser
+
+
+def run_command(argv: Sequence[str]) -> int:
+    """Parse ``argv`` and run what it asks for; the exit code. Errors are raised."""
+    if not argv or argv[0].startswith("-"):
+        top = top_parser()
+        top.parse_all(argv)
+        raise ArgumentError("no command given", hint=f"one of {', '.join(COMMANDS)}; see `avglance --help`")
+    name = argv[0]
+    if name not in COMMANDS:
+        known = f"known: {', '.join(COMMANDS)}"
+        raise ArgumentError(f"no command is called {name!r}", hint=f"{near(name, COMMANDS)} {known}".strip())
+    path, line = COMMANDS[name]
+    command = import_module(path)
+    parser = Parser(prog=f"avglance {name}", description=line[0].upper() + line[1:] + ".")
+    command.add_arguments(parser)
+    return int(command.run(parser.parse_all(argv[1:])))
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line and return its exit code; a bug of ours is raised as it is.
+
+    >>> main(["--version"])
+    avglance ...
+    0
+    """
+    try:
+        code = run_command(sys.argv[1:] if argv is None else argv)
+        sys.stdout.flush()
+        return code
+    except SystemExit as stop:  # --help and --version of argparse
+        return stop.code if isinstance(stop.code, int) else DONE
+    except AVGLanceError as error:
+        return complain(error)
+    except ImportError as error:
+        library = (error.name or "").split(".")[0]
+        if not library or library == "avglance":
+            raise
+        hint = "`avglance doctor` says what is missing and the one command that mends it"
+        return complain(MissingExtra(f"{library} cannot be imported: {error}", hint=hint))
+    except KeyboardInterrupt:
+        sys.stderr.write("\navglance: interrupted\n")
+        return INTERRUPTED
+    except BrokenPipeError:  # `| head` has seen enough: leave quietly, also when Python flushes at its end
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return PIPE_CLOSED
+
+
+def complain(error: AVGLanceError) -> int:
+    """Write an error as a person should read it on stderr; its exit code."""
+    what = f"{clean(error.where)}: {clean(error.what, 2000)}" if error.where else clean(error.what, 2000)
+    sys.stderr.write(f"avglance: {what}\n")
+    if error.hint:
+        sys.stderr.write(f"hint: {clean(error.hint, 2000)}\n")
+    return error.exit_code
+
+
+def report_bug(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    """Show the trace of a bug and where to take it; Python then leaves with code 1."""
+    import traceback
+
+    text = "".join(traceback.format_exception(kind, error, trace))
+    sys.stderr.write("\n".join(clean(line, 2000) for line in text.splitlines()))
+    words = " ".join(map(clean, sys.argv[1:]))
+    sys.stderr.write(
+        f"\navglance: this is a bug of ours, please report it with the lines above (avglance {words})\n"
+    )
+
+
+def entry() -> NoReturn:
+    """The console script: like ``main``, and then leaves the process."""
+    sys.excepthook = report_bug
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="replace")
+    sys.exit(main())

@@ -1,0 +1,248 @@
+"""``avglance eval``: a model's figures on a dataset, with their cost."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shlex
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from avglance.app.render import Ink, clean, duration, gmacs, share, stage_names
+from avglance.errors import ArgumentError
+
+DONE, UNREADABLE, SOME_FAILED = 0, 3, 6
+PLAIN_LINE_S = 30.0  # without a terminal, one line of progress every so many seconds
+NAMED = 10  # failures and classes that the table names
+SOUND = {"none": "its own", "swap_sound": "of another video", "mute": "none"}
+EPILOG = """The table goes to stdout; --json prints one JSON object in its place; --out keeps that object with
+one row a video. What is measured against a known event (moment recall, patch hit, spans) appears where the
+dataset holds its truth.
+Exit code: 0 all answered, 6 some videos cannot be read (they are named), 3 none can."""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options of ``avglance eval``."""
+    parser.epilog = EPILOG
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.add_argument("model", metavar="MODEL", help="shipped model or model folder")
+    parser.add_argument("data", metavar="DATA", type=Path, help="dataset folder (with manifest.jsonl)")
+    parser.add_argument("--budget", metavar="K", help="moments to look at closely, at most (default: 4)")
+    parser.add_argument("--out", type=Path, metavar="FILE.json", help="write figures and one row a video")
+    parser.add_argument("--force", action="store_true", help="replace FILE.json if it is there")
+    parser.add_argument("--limit", type=int, metavar="N", help="only the first N videos of the manifest")
+    parser.add_argument("--batch", type=int, default=16, metavar="N", help="videos at once (default: 16)")
+    sound = parser.add_mutually_exclusive_group()
+    sound.add_argument(
+        "--swap-sound",
+        action="store_true",
+        help="control: each video with the sound of another class's video",
+    )
+    sound.add_argument("--mute", action="store_true", help="control: without sound")
+    parser.add_argument(
+        "--device", default="auto", choices=("auto", "cpu", "cuda", "mps"), help="where to compute"
+    )
+    parser.add_argument(
+        "--threads", type=int, default=0, metavar="N", help="threads in all (default: one a core)"
+    )
+    parser.add_argument("--json", action="store_true", help="one JSON object in place of the table")
+    parser.add_argument("--quiet", action="store_true", help="no progress on stderr")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Evaluate, print the figures, write the file; the exit code."""
+    check_values(args)
+    from avglance.data.records import read_dataset
+
+    dataset = read_dataset(args.data)
+    from avglance.app import api
+    from avglance.evaluation import evaluate
+    from avglance.systems.store import load_model
+
+    loaded = load_model(api.find_model(args.model), device=str(api.find_device(args.device)))
+    workers = set_threads(args.threads)
+    found = evaluate(
+        loaded,
+        dataset,
+        budget=api.Model(loaded).budget(args.budget),
+        batch=args.batch,
+        control="swap_sound" if args.swap_sound else "mute" if args.mute else "none",
+        limit=args.limit,
+        workers=workers,
+        progress=None if args.quiet else progress(live=sys.stderr.isatty() and not args.json),
+    )
+    found = {"command": command(args), "versions": versions(), **found}
+    if args.out is not None:
+        write_json(args.out, found)
+    if args.json:
+        print(json.dumps({k: v for k, v in found.items() if k != "rows"}, allow_nan=False), flush=True)
+    else:
+        print(table(found, Ink(sys.stdout)), flush=True)
+    if not found["failed"]:
+        return DONE
+    return SOME_FAILED if found["videos"] else UNREADABLE
+
+
+def check_values(args: argparse.Namespace) -> None:
+    """Refuse what cannot work before anything is loaded."""
+    for name, least in (("limit", 1), ("batch", 1), ("threads", 0)):
+        value = getattr(args, name)
+        if value is not None and value < least:
+            raise ArgumentError(f"--{name} must be at least {least}, got {value}", where="eval")
+    if args.out is None:
+        return
+    if args.out.is_dir() or not args.out.parent.is_dir():
+        what = "is a folder" if args.out.is_dir() else "lies in a folder that is not there"
+        raise ArgumentError(
+            f"--out {what}", where=str(args.out), hint="name a file in a folder that is there"
+        )
+    if args.out.exists() and not args.force:
+        raise ArgumentError("--out is there already", where=str(args.out), hint="--force replaces it")
+
+
+def set_threads(threads: int) -> int:
+    """How many batches go at once: one a thread, each with one thread of torch's own."""
+    import torch
+
+    count = threads or len(os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else [0]) or 1
+    torch.set_num_threads(1)
+    return count
+
+
+def progress(*, live: bool) -> Callable[[int, int, int], None]:
+    """What to call with videos done, in all and failed: a line drawn again, or a plain one every 30 s."""
+    start = last = time.monotonic()
+
+    def step(done: int, total: int, failed: int) -> None:
+        nonlocal last
+        now = time.monotonic()
+        left = (now - start) / done * (total - done) if done else 0.0
+        text = f"{done} of {total} videos, {failed} failed, about {duration(left)} left"
+        if live:
+            sys.stderr.write(f"\r\x1b[K{text}" if done < total else "\r\x1b[K")
+        elif now - last >= PLAIN_LINE_S:
+            last = now
+            sys.stderr.write(f"avglance: {text}\n")
+        sys.stderr.flush()
+
+    return step
+
+
+def write_json(path: Path, found: dict[str, Any]) -> None:
+    """Write the figures beside their name and rename the file when it is whole."""
+    part = path.with_name(f"{path.name}.part")
+    try:
+        part.write_text(json.dumps(found, allow_nan=False, indent=1) + "\n", encoding="utf-8")
+        part.replace(path)
+    except OSError as error:
+        part.unlink(missing_ok=True)
+        raise ArgumentError(f"cannot write: {error.strerror}", where=str(path)) from error
+
+
+def command(args: argparse.Namespace) -> str:
+    """The command that gives these figures again."""
+    words = ["avglance", "eval", str(args.model), str(args.data)]
+    for name in ("budget", "limit", "batch", "threads"):
+        if getattr(args, name):
+            words += [f"--{name}", str(getattr(args, name))]
+    words += ["--swap-sound"] * args.swap_sound + ["--mute"] * args.mute
+    return shlex.join(words)
+
+
+def versions() -> dict[str, str]:
+    """Versions of what made the figures."""
+    import platform
+    from importlib import metadata
+
+    names = ("avglance", "torch", "numpy", "av")
+    return {"python": platform.python_version()} | {name: metadata.version(name) for name in names}
+
+
+def table(found: dict[str, Any], ink: Ink) -> str:
+    """The figures for a person."""
+    return "\n".join(_head(found, ink) + _figures(found, ink) + _cost(found, ink) + _failures(found, ink))
+
+
+def _head(found: dict[str, Any], ink: Ink) -> list[str]:
+    model, settings = found["model"], found["settings"]
+    kind = found["data"]["kind"] or "a dataset"
+    lines = [
+        f"{ink(clean(model['name']), 'bold')} ({clean(model['system'])}) on {clean(kind)}: "
+        f"{found['videos']} videos answered, {found['failed']} failed",
+        f"  K = {settings['budget']} of T = {settings['snippets']}, sound: {SOUND[settings['control']]}, "
+        f"{found['heard']} videos heard",
+    ]
+    if settings["control"] == "swap_sound" and found["donors_sharing_a_label"]:
+        lines.append(
+            f"  ! {found['donors_sharing_a_label']} videos got the sound of a video of their own class"
+        )
+    if found["unknown_classes"]:
+        lines.append(f"  ! the model does not know {_names(found['unknown_classes'])}: counted as misses")
+    return lines
+
+
+def _figures(found: dict[str, Any], ink: Ink) -> list[str]:
+    absent, k = found["absent_classes"], found["settings"]["budget"]
+    area = (
+        ""
+        if found["patch_area"] is None
+        else f", a patch covers {100 * found['patch_area']:.0f} % of the square"
+    )
+    rows = [
+        ("top-1", found["top1"], _between(found["top1_interval"])),
+        ("top-5", found["top5"], ""),
+        ("mAP", found["map"], f"without {_names(absent)}: no video shows them" if absent else ""),
+        ("calibration error", found["ece"], "of the highest score"),
+        ("moment recall", found["moment_recall"], _between(found["moment_recall_interval"])),
+        ("patch hit", found["patch_hit"], f"of {found['patch_chances']} chosen event snippets{area}"),
+        ("span IoU", found["span_iou"], "of the true label's spans with the event"),
+        (f"{k} uniform meet", found["uniform_ceiling"], "of the events: the ceiling without choosing"),
+    ]
+    lines = [ink(f"  {'figure':<20}{'%':>6}", "cyan")]
+    for name, value, note in rows:
+        if value is not None:
+            lines.append(f"  {name:<20}{100 * value:>6.1f}   {note}".rstrip())
+    return lines
+
+
+def _cost(found: dict[str, Any], ink: Ink) -> list[str]:
+    macs, seconds, frames = found["gmacs"], found["seconds"], found["frames"]
+    lines = [ink(f"  {'a video':<20}{'GMACs':>8}{'time':>10}", "cyan")]
+    for stage in [s for s in stage_names({**macs, **seconds}) if s != "total"] + ["total"]:
+        spent = gmacs(macs[stage] * 1e9) if macs.get(stage) else ""
+        clock = duration(seconds[stage]) if seconds.get(stage) else ""
+        lines.append(f"  {stage:<20}{spent:>8}{clock:>10}".rstrip())
+    whole, spread = found["whole_gmacs"], found["gmacs_distribution"]
+    if spread:
+        lines.append(
+            f"  GMACs: {share(macs['total'], whole)} of {gmacs(whole * 1e9)} (a close look at everything); "
+            f"smallest {gmacs(spread['min'] * 1e9)}, median {gmacs(spread['p50'] * 1e9)}, "
+            f"largest {gmacs(spread['max'] * 1e9)}"
+        )
+    lines.append(
+        f"  frames: {frames['delivered']:.1f} of {frames['whole']:.0f} looked at, "
+        f"{frames['decoded']:.1f} decoded on the way"
+    )
+    at_once = found["settings"]["workers"]
+    lines.append(f"  wall clock: {duration(found['wall_s_per_video'])} a video, {at_once} batches at once")
+    return lines
+
+
+def _failures(found: dict[str, Any], ink: Ink) -> list[str]:
+    failures = found["failures"]
+    lines = [f"  {ink('failed', 'red')} {clean(f['video'])}: {clean(f['message'])}" for f in failures[:NAMED]]
+    more = len(failures) - NAMED
+    return lines + ([f"  ... and {more} more (all in --out)"] if more > 0 else [])
+
+
+def _between(ends: list[float] | None) -> str:
+    return "" if ends is None else f"{100 * ends[0]:.1f} to {100 * ends[1]:.1f} with 95 % confidence"
+
+
+def _names(names: list[str]) -> str:
+    shown = ", ".join(clean(name, 60) for name in names[:NAMED])
+    return shown + (f" and {len(names) - NAMED} more" if len(names) > NAMED else "")

@@ -1,0 +1,333 @@
+"""What training reads in place of the files: made once, through the same reader and views as inference.
+
+A video is one file: candidate source squares as JPEG (three a snippet, in the middle of each third of it, so
+that training can draw one; number 1 is the snippet's exact centre), the log-mel of the snippet's centre in
+float16, times and masks. A cache lies under its key, a hash of the view settings and the dataset: another
+grid, another source side or another list of files has another folder, so a stale cache is never read.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import multiprocessing
+import os
+from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save as to_bytes
+
+from avglance.data.records import Dataset
+from avglance.errors import ArgumentError, DataError, MediaError
+from avglance.views import MEL_BANDS, MEL_FRAMES, FileView, ViewSettings
+
+CANDIDATES, CENTRE = 3, 1
+JPEG_QUALITY = 92
+VERSION = 1
+_EDGE_BYTES = 1 << 16  # how much of either end of a file goes into its fingerprint
+_SHAPING = ("snippets", "resize_side", "source_side", "fit", "grid")  # the settings that shape what is stored
+
+
+@dataclass(frozen=True)
+class Built:
+    """What :func:`build_cache` did: where the cache lies, videos made, found there, and broken (why)."""
+
+    folder: Path
+    made: int
+    found: int
+    broken: dict[int, str]
+
+
+def cache_key(dataset: Dataset, settings: ViewSettings) -> str:
+    """16 hex digits that name what a cache holds: format, view settings and the dataset."""
+    shaping = {name: getattr(settings, name) for name in _SHAPING}
+    held = [VERSION, JPEG_QUALITY, CANDIDATES, shaping, dataset.sha256]
+    return hashlib.sha256(json.dumps(held, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def build_cache(
+    dataset: Dataset,
+    settings: ViewSettings,
+    folder: str | Path,
+    *,
+    workers: int | None = None,
+    progress: Callable[[int, int], None] | None = None,
+    skip_broken: bool = False,
+) -> Built:
+    """Makes what is missing of a dataset's cache; a broken-off build is gone on with by calling again.
+
+    Args:
+        dataset: what to read.
+        settings: how.
+        folder: caches lie below it, each under its key.
+        workers: processes; None: one a core, 1: none but this one.
+        progress: called with (videos done, videos in all), once before the first and after each.
+        skip_broken: leave out videos that cannot be read, in place of an error at the end.
+
+    Returns:
+        What was done.
+
+    Raises:
+        DataError: some videos cannot be read (all others are made first), or the folder cannot be written.
+        ArgumentError: ``workers`` is below 1.
+    """
+    workers = workers if workers is not None else min(os.cpu_count() or 1, 16)
+    if workers < 1:
+        raise ArgumentError(f"workers={workers} is below 1", where="build_cache")
+    home = Path(folder) / cache_key(dataset, settings)
+    try:
+        home.mkdir(parents=True, exist_ok=True)
+        for left in home.glob("*.part"):
+            left.unlink(missing_ok=True)
+    except OSError as error:
+        raise DataError(f"the cache cannot be written ({error})", where=str(home)) from error
+    files = [os.fspath(record.path) for record in dataset.records]
+    todo = [n for n, name in enumerate(files) if not _is_made(_entry(home, n), name)]
+    done, total, broken = len(files) - len(todo), len(files), {}
+    if progress is not None:
+        progress(done, total)
+    for number, problem in _work(
+        home, settings, {n: files[n] for n in todo}, min(workers, max(1, len(todo)))
+    ):
+        done += 1
+        if problem:
+            broken[number] = problem
+        if progress is not None:
+            progress(done, total)
+    if broken and (not skip_broken or len(broken) == total):
+        first = "; ".join(f"{files[n]}: {why}" for n, why in sorted(broken.items())[:3])
+        raise DataError(
+            f"{len(broken)} of {total} videos cannot be read: {first}{' ...' if len(broken) > 3 else ''}",
+            where=str(dataset.folder),
+            hint="mend or remove those lines of the manifest, or leave them out (--skip-broken)",
+        )
+    return Built(home, len(todo) - len(broken), total - len(todo), broken)
+
+
+def _work(
+    home: Path, settings: ViewSettings, files: dict[int, str], workers: int
+) -> Iterator[tuple[int, str]]:
+    """Makes entries, yielding (number, what was wrong or "") as they are done."""
+    if workers == 1:
+        for number, name in files.items():
+            yield number, _make_entry(_entry(home, number), name, settings)
+        return
+    with _one_thread_each():
+        pool = ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn"))
+        try:
+            tasks = {
+                pool.submit(_make_entry, _entry(home, n), name, settings): n for n, name in files.items()
+            }
+            for task in as_completed(tasks):
+                yield tasks[task], task.result()
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+
+@contextmanager
+def _one_thread_each() -> Iterator[None]:
+    """While this holds, new processes use one thread for matrix products: they share the cores."""
+    names = [name for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS") if name not in os.environ]
+    os.environ.update(dict.fromkeys(names, "1"))
+    try:
+        yield
+    finally:
+        for name in names:
+            os.environ.pop(name, None)
+
+
+def _entry(home: Path, number: int) -> Path:
+    return home / f"{number:07d}.safetensors"
+
+
+def _fingerprint(path: str | Path) -> str:
+    """Of a file's size and both its ends: cheap, and changed by whatever writes a video anew."""
+    with open(path, "rb") as file:
+        size = os.fstat(file.fileno()).st_size
+        digest = hashlib.sha256(str(size).encode() + file.read(_EDGE_BYTES))
+        file.seek(max(_EDGE_BYTES, size - _EDGE_BYTES))
+        digest.update(file.read(_EDGE_BYTES))
+    return digest.hexdigest()
+
+
+def _is_made(entry: Path, name: str) -> bool:
+    if not entry.is_file():
+        return False
+    try:
+        with safe_open(entry, framework="numpy") as held:
+            return bool(held.metadata()["source"] == _fingerprint(name))
+    except (SafetensorError, OSError, KeyError, TypeError):
+        return False  # damaged, or of a file that has changed: made anew
+
+
+def _make_entry(entry: Path, name: str, settings: ViewSettings) -> str:
+    """Writes one video's entry; what was wrong, or an empty string."""
+    try:
+        arrays, size = _look(name, settings)
+    except MediaError as error:
+        return error.what
+    held = {"source": _fingerprint(name), "width": str(size[0]), "height": str(size[1])}
+    part = entry.with_name(f"{entry.name}.{os.getpid()}.part")
+    part.write_bytes(to_bytes(arrays, metadata=held))
+    os.replace(part, entry)
+    return ""
+
+
+def _look(name: str, settings: ViewSettings) -> tuple[dict[str, NDArray[Any]], tuple[int, int]]:
+    """One video's arrays, decoded in one forward pass, and the size of its picture."""
+    snippets = settings.snippets
+    fine = replace(settings, snippets=CANDIDATES * snippets, glance_side=settings.source_side)
+    with FileView([name], fine, threads=1) as view:
+        every = np.stack([np.zeros(fine.snippets, np.int64), np.arange(fine.snippets)], axis=1)
+        centres = every[CENTRE::CANDIDATES]
+        sounds = view.sounds(centres)
+        view.pictures(every)
+        if (error := view.errors[0]) is not None:
+            raise error
+        squares = [view.square(0, t) for t in range(fine.snippets)]
+        jpegs = [b"" if square is None else _jpeg(square) for square in squares]
+        media = view.infos[0]
+        shape = (snippets, CANDIDATES)
+        arrays: dict[str, NDArray[Any]] = {
+            "jpegs": np.frombuffer(b"".join(jpegs), dtype=np.uint8),
+            "ends": np.cumsum([len(jpeg) for jpeg in jpegs]).astype(np.int64).reshape(shape),
+            "visible": np.array([bool(jpeg) for jpeg in jpegs]).reshape(shape),
+            "sounds": sounds.astype(np.float16),
+            "audible": view.audible[0, CENTRE::CANDIDATES].copy(),
+            "times": view.times[0].reshape(shape).copy(),
+            "duration_s": np.array([media.duration_s if media else 0.0]),
+        }
+        return arrays, (media.width, media.height) if media else (0, 0)
+
+
+def _jpeg(square: NDArray[np.uint8]) -> bytes:
+    out = io.BytesIO()
+    Image.fromarray(np.ascontiguousarray(square.transpose(1, 2, 0))).save(out, "JPEG", quality=JPEG_QUALITY)
+    return out.getvalue()
+
+
+class Cache:
+    """A dataset's cache, read an item at a time; safe to read from several threads.
+
+    Args:
+        dataset: as it was when the cache was made.
+        settings: as they were.
+        folder: where :func:`build_cache` made it.
+
+    Attributes:
+        records: the dataset's records whose entry is there, in the dataset's order.
+
+    Raises:
+        DataError: there is no cache of this dataset and these settings.
+    """
+
+    def __init__(self, dataset: Dataset, settings: ViewSettings, folder: str | Path) -> None:
+        self.dataset, self.settings = dataset, settings
+        self.folder = Path(folder) / cache_key(dataset, settings)
+        numbers = [n for n in range(len(dataset)) if _entry(self.folder, n).is_file()]
+        if not numbers:
+            raise DataError(
+                "there is no cache of this dataset and these settings",
+                where=str(folder),
+                hint="a changed dataset or view has a cache of its own: build_cache makes it",
+            )
+        self._numbers = numbers
+        self.records = tuple(dataset.records[n] for n in numbers)
+        place = {name: c for c, name in enumerate(dataset.classes)}
+        self.targets = np.zeros((len(numbers), len(dataset.classes)), dtype=np.float32)
+        for row, record in enumerate(self.records):
+            self.targets[row, [place[label] for label in record.labels]] = 1.0
+
+    def __len__(self) -> int:
+        return len(self._numbers)
+
+    def item(
+        self, i: int, rng: np.random.Generator | None = None, *, translate_px: int = 0
+    ) -> dict[str, Any]:
+        """One video as training wants it.
+
+        Args:
+            i: which, 0 <= i < len.
+            rng: draws a candidate picture a snippet, and the translation; None: exact centres, nothing moved.
+            translate_px: each picture is moved by up to so many pixels each way, its edges repeated.
+
+        Returns:
+            pictures uint8 (T, 3, S, S), sounds float32 (T, 1, F, M), visible bool (T,), audible bool (T,),
+            times float64 (T,) seconds of the pictures, targets float32 (C,).
+
+        Raises:
+            DataError: the entry is damaged.
+        """
+        entry = _entry(self.folder, self._numbers[i])
+        try:
+            with safe_open(entry, framework="numpy") as held:
+                small = {
+                    name: held.get_tensor(name) for name in ("visible", "audible", "times", "ends", "sounds")
+                }
+                drawn = _draw(small["visible"], rng)
+                begins = np.concatenate([[0], small["ends"].ravel()[:-1]]).reshape(small["ends"].shape)
+                stored = held.get_slice("jpegs")
+                bounds = zip(begins[drawn].tolist(), small["ends"][drawn].tolist(), strict=True)
+                jpegs = [bytes(stored[low:high]) if low < high else b"" for low, high in bounds]
+            pictures = self._pictures(jpegs, rng, translate_px)
+        except (SafetensorError, OSError, KeyError) as error:
+            raise DataError(
+                f"the cache's entry of {self.records[i].path} cannot be read ({error})",
+                where=str(entry),
+                hint="remove this file; the next training makes it again",
+            ) from error
+        sounds = small["sounds"].astype(np.float32).reshape(-1, 1, MEL_FRAMES, MEL_BANDS)
+        return {
+            "pictures": pictures,
+            "sounds": sounds,
+            "visible": small["visible"][drawn],
+            "audible": small["audible"],
+            "times": small["times"][drawn],
+            "targets": self.targets[i],
+        }
+
+    def facts(self, i: int) -> tuple[float, int, int]:
+        """Duration in seconds, width and height in pixels of one video."""
+        with safe_open(_entry(self.folder, self._numbers[i]), framework="numpy") as held:
+            size = held.metadata()
+            return float(held.get_tensor("duration_s")[0]), int(size["width"]), int(size["height"])
+
+    def _pictures(self, jpegs: list[bytes], rng: np.random.Generator | None, px: int) -> NDArray[np.uint8]:
+        side = self.settings.source_side
+        out = np.zeros((len(jpegs), 3, side, side), dtype=np.uint8)
+        moves = rng.integers(-px, px, size=(len(jpegs), 2), endpoint=True) if rng is not None and px else None
+        for t, jpeg in enumerate(jpegs):
+            if jpeg:
+                picture = np.asarray(Image.open(io.BytesIO(jpeg)))
+                if moves is not None:
+                    picture = shift(picture, int(moves[t, 0]), int(moves[t, 1]))
+                out[t] = picture.transpose(2, 0, 1)
+        return out
+
+
+def shift(picture: NDArray[np.uint8], dy: int, dx: int) -> NDArray[np.uint8]:
+    """A picture (H, W, 3) moved down by ``dy`` and right by ``dx`` pixels, its edges repeated."""
+    rows = np.clip(np.arange(picture.shape[0]) - dy, 0, picture.shape[0] - 1)
+    columns = np.clip(np.arange(picture.shape[1]) - dx, 0, picture.shape[1] - 1)
+    return np.asarray(picture[rows[:, None], columns])
+
+
+def _draw(
+    visible: NDArray[np.bool_], rng: np.random.Generator | None
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """(snippet, candidate) of each snippet: the centre, or one drawn (the centre where that is missing)."""
+    every = np.arange(len(visible))
+    chosen = np.full(len(visible), CENTRE)
+    if rng is not None:
+        drawn = rng.integers(0, CANDIDATES, size=len(visible))
+        chosen = np.where(visible[every, drawn], drawn, CENTRE)
+    return every, chosen

@@ -1,0 +1,138 @@
+"""One answered video: what the model said, what was true, and what it cost; and its line in the JSON."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from avglance import metrics
+from avglance.evaluation.truth import event_snippets, object_centres
+from avglance.types import Condition, Span
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What is kept of one video; plain values and small arrays.
+
+    Attributes:
+        video: the file.
+        labels: its true labels.
+        scores: probabilities, shape (C,).
+        target: multi-hot truth over the model's classes, bool (C,).
+        times: picture times in seconds, shape (T,).
+        saliency: softmax, shape (T,).
+        looked: bool (T,).
+        boxes_px: patches in pixels of the file's picture, shape (T, 4), NaN where not looked.
+        patch_area: share of the source square that each patch covers, shape (T,), NaN where not looked.
+        event: snippets whose picture time lies in the event, bool (T,); None: not known.
+        centres: the object's centre in pixels, shape (T, 2), NaN where not known.
+        true_span: start and end of the event in seconds, or None.
+        spans: what the model says holds where, of its true labels only.
+        macs: multiply-adds by stage.
+        frames: delivered, decoded, and how many the file has as far as its header tells.
+        decode_s: seconds inside the reader.
+        condition: in what state the file was found.
+        heard: whether any snippet was audible.
+    """
+
+    video: str
+    labels: tuple[str, ...]
+    scores: NDArray[np.float64]
+    target: NDArray[np.bool_]
+    times: NDArray[np.float64]
+    saliency: NDArray[np.float64]
+    looked: NDArray[np.bool_]
+    boxes_px: NDArray[np.float64]
+    patch_area: NDArray[np.float64]
+    event: NDArray[np.bool_] | None
+    centres: NDArray[np.float64]
+    true_span: tuple[float, float] | None
+    spans: tuple[Span, ...]
+    macs: dict[str, int]
+    frames: tuple[int, int, int]
+    decode_s: float
+    condition: Condition
+    heard: bool
+
+    def hit(self, k: int) -> bool | None:
+        """Whether a true label is among the k best; None without labels, or where there are fewer classes."""
+        if not self.labels or k > len(self.scores):
+            return None
+        return bool(metrics.top_k_hits(self.scores[None], self.target[None], k)[0])
+
+    def recall(self, k: int) -> float:
+        """Moment recall, NaN where no event snippet is known."""
+        if self.event is None:
+            return float("nan")
+        return float(metrics.moment_recall(self.looked[None], self.event[None], k)[0])
+
+    @property
+    def counted(self) -> NDArray[np.bool_]:
+        """Chosen event snippets whose object's place is known, bool (T,)."""
+        if self.event is None:
+            return np.zeros(len(self.times), dtype=bool)
+        known = ~np.isnan(self.centres).any(axis=-1)
+        return np.asarray(self.looked & self.event & known)
+
+    @property
+    def patch_hits(self) -> NDArray[np.bool_]:
+        """Whether the object's centre lies in the patch, of the counted snippets only, shape (n,)."""
+        return metrics.patch_hits(self.boxes_px, self.centres)[self.counted]
+
+    @property
+    def span_iou(self) -> float:
+        """Overlap of the spans said of the true labels with the event, NaN where it is not known."""
+        if self.true_span is None:
+            return float("nan")
+        return metrics.span_iou([(s.start_s, s.end_s) for s in self.spans], [self.true_span])
+
+    def row(self, classes: tuple[str, ...], k: int) -> dict[str, Any]:
+        """The video's line in the JSON: plain values, None where nothing is known."""
+        best = np.argsort(-self.scores, kind="stable")[:5]
+        hits, recall, iou = self.patch_hits, self.recall(k), self.span_iou
+        return {
+            "video": self.video,
+            "verdict": self.condition.verdict,
+            "reasons": sorted({reason.kind for reason in self.condition.reasons}),
+            "truth": list(self.labels),
+            "labels": [[classes[c], round(float(self.scores[c]), 6)] for c in best],
+            "hit1": self.hit(1),
+            "hit5": self.hit(5),
+            "moments": [self._moment(t) for t in np.flatnonzero(self.looked).tolist()],
+            "event_span": None if self.true_span is None else [round(t, 4) for t in self.true_span],
+            "event_snippets": None if self.event is None else np.flatnonzero(self.event).tolist(),
+            "moment_recall": None if np.isnan(recall) else recall,
+            "patch_hits": int(hits.sum()) if hits.size else None,
+            "patch_chances": int(hits.size),
+            "spans": [
+                [round(s.start_s, 4), round(s.end_s, 4), s.label, round(s.score, 6)] for s in self.spans
+            ],
+            "span_iou": None if np.isnan(iou) else round(iou, 6),
+            "macs": self.macs,
+            "frames_delivered": self.frames[0],
+            "frames_decoded": self.frames[1],
+            "decode_s": round(self.decode_s, 6),
+            "heard": self.heard,
+        }
+
+    def _moment(self, snippet: int) -> dict[str, Any]:
+        box = self.boxes_px[snippet]
+        return {
+            "snippet": snippet,
+            "time_s": round(float(self.times[snippet]), 4),
+            "saliency": round(float(self.saliency[snippet]), 6),
+            "box_px": None if np.isnan(box).any() else [int(v) for v in box],
+        }
+
+
+def known_truth(
+    truth: Any, times: NDArray[np.float64]
+) -> tuple[NDArray[np.bool_] | None, NDArray[np.float64], tuple[float, float] | None]:
+    """Event snippets, object centres and span of a record's truth (None: unknown) on a video's grid."""
+    if truth is None or truth.span is None:
+        return None, np.full((len(times), 2), np.nan), None
+    span = (float(truth.span[0]), float(truth.span[1]))
+    return event_snippets(times, span), object_centres(times, truth.boxes), span

@@ -1,0 +1,163 @@
+"""One batch of files recognised as ``tag`` does it, and taken apart into one answer (or failure) a video."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from avglance.data.records import Record
+from avglance.evaluation.answers import Answer, known_truth
+from avglance.evaluation.controls import Muted, SwappedSound
+from avglance.parts.meter import Meter
+from avglance.systems.base import Decision, System
+from avglance.systems.spans import spans_of
+from avglance.types import Failure, Span
+from avglance.views import FileView, View
+
+Control = Literal["none", "swap_sound", "mute"]
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Videos that are recognised together; with ``swap_sound``, ``donors`` are those whose sound they get."""
+
+    records: tuple[Record, ...]
+    control: Control = "none"
+    donors: tuple[Record, ...] = ()
+
+
+@dataclass(frozen=True)
+class Looks:
+    """How every batch is looked at: the system, its classes, K and the span threshold."""
+
+    system: System
+    classes: tuple[str, ...]
+    k: int
+    threshold: float
+
+
+@dataclass(frozen=True)
+class Spent:
+    """What one batch gave: an answer or a failure for each video, and the seconds of its stages."""
+
+    answers: tuple[Answer | Failure, ...]
+    seconds: dict[str, float]
+
+
+@dataclass(frozen=True)
+class _Arrays:
+    """A ``Decision`` in numpy."""
+
+    scores: NDArray[np.float64]
+    saliency: NDArray[np.float64]
+    looked: NDArray[np.bool_]
+    boxes: NDArray[np.float64]
+    evidence: NDArray[np.float64]
+
+
+def recognise_batch(batch: Batch, looks: Looks) -> Spent:
+    """Answers of one batch; the files are open only meanwhile."""
+    system, meter = looks.system, Meter(len(batch.records))
+    with ExitStack() as stack:
+        files = stack.enter_context(_view(batch.records, looks))
+        view: View = files
+        if batch.control == "swap_sound":
+            view = SwappedSound(files, stack.enter_context(_view(batch.donors, looks)))
+        elif batch.control == "mute":
+            view = Muted(files)
+        arrays = None
+        if any(error is None for error in files.errors):
+            with torch.inference_mode():
+                arrays = _arrays(system.recognise(view, looks.k, meter=meter))
+        seconds = meter.seconds | {
+            "decode": float(np.sum(getattr(view, "decode_s", 0.0)))
+        }  # opening counts too
+        answers: list[Answer | Failure] = []
+        for b, record in enumerate(batch.records):
+            error = files.errors[b]
+            if error is not None or arrays is None:
+                kind, what, hint = (
+                    (error.kind, error.what, error.hint) if error else ("error", "no answer", "")
+                )
+                answers.append(Failure(str(record.path), kind, what, hint))
+            else:
+                macs = {stage: int(rows[b]) for stage, rows in meter.macs.items()}
+                answers.append(_answer(record, files, view, arrays, b, looks=looks, macs=macs))
+    return Spent(tuple(answers), seconds)
+
+
+def _view(records: tuple[Record, ...], looks: Looks) -> FileView:
+    return FileView([r.path for r in records], looks.system.view_settings, threads=1)
+
+
+def _arrays(decision: Decision) -> _Arrays:
+    return _Arrays(
+        scores=decision.scores.double().cpu().numpy(),
+        saliency=decision.saliency.double().softmax(dim=1).cpu().numpy(),
+        looked=decision.looked.cpu().numpy(),
+        boxes=decision.boxes.double().cpu().numpy(),
+        evidence=decision.evidence.double().cpu().numpy(),
+    )
+
+
+def _answer(
+    record: Record,
+    files: FileView,
+    view: View,
+    arrays: _Arrays,
+    b: int,
+    *,
+    looks: Looks,
+    macs: dict[str, int],
+) -> Answer:
+    info, times, looked = files.infos[b], files.times[b], arrays.looked[b]
+    boxes = np.where(looked[:, None], arrays.boxes[b], np.nan)
+    pixels = np.full(boxes.shape, np.nan)
+    for t in np.flatnonzero(~np.isnan(boxes).any(axis=1)):
+        pixels[t] = files.box_px(b, boxes[t])
+    target = np.isin(looks.classes, record.labels)
+    duration_s = info.duration_s if info else 0.0
+    event, centres, true_span = known_truth(record.truth, times)
+    whole = round(info.duration_s * info.frame_rate) if info and info.has_video else 0
+    return Answer(
+        video=str(record.path),
+        labels=record.labels,
+        scores=arrays.scores[b],
+        target=target,
+        times=times,
+        saliency=arrays.saliency[b],
+        looked=looked,
+        boxes_px=pixels,
+        patch_area=(boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1]),
+        event=event,
+        centres=centres,
+        true_span=true_span,
+        spans=_spans(arrays, b, looks, times, duration_s, target),
+        macs=macs,
+        frames=(int(files.frames_delivered[b]), int(files.frames_decoded[b]), whole),
+        decode_s=float(np.asarray(getattr(view, "decode_s", files.decode_s))[b]),
+        condition=files.condition(b),
+        heard=bool(view.audible[b].any()),
+    )
+
+
+def _spans(
+    arrays: _Arrays,
+    b: int,
+    looks: Looks,
+    times: NDArray[np.float64],
+    duration_s: float,
+    target: NDArray[np.bool_],
+) -> tuple[Span, ...]:
+    """The spans of the true labels."""
+    found = []
+    for c in np.flatnonzero(target):
+        proof = arrays.evidence[b, :, c]
+        said = spans_of(arrays.saliency[b], proof, times, looks.threshold, duration_s=duration_s)
+        found += [Span(start_s, end_s, looks.classes[c], score) for start_s, end_s, score in said]
+    return tuple(found)

@@ -1,0 +1,189 @@
+"""A model over the files of a dataset, by the same path as a single file: views, ``recognise``, the meter.
+
+Batches are independent, so several may run at once: the decoder, numpy and torch let go of the interpreter's
+lock while they work. Figures do not depend on how many do; clocks do, so the report says how many there were.
+Each file gets one decoder thread: with more, a decoder reads ahead, by a frame for each core of the machine.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any, get_args
+
+import numpy as np
+import torch
+
+from avglance.data.records import Dataset, Record
+from avglance.errors import ArgumentError, DataError
+from avglance.evaluation.answers import Answer
+from avglance.evaluation.batch import Batch, Control, Looks, Spent, recognise_batch
+from avglance.evaluation.controls import shared_labels, sound_donors
+from avglance.evaluation.summary import Run, summarise
+from avglance.systems.base import System
+from avglance.types import Failure
+
+if TYPE_CHECKING:
+    from avglance.systems.store import LoadedModel
+
+CONTROLS: tuple[Control, ...] = get_args(Control)
+DEFAULT_MOMENTS = 4
+Progress = Callable[[int, int, int], None]
+
+
+@dataclass(frozen=True)
+class EvaluationSettings:
+    """How a dataset is gone through.
+
+    Attributes:
+        budget: K, close looks a video; None: 4, or as many as the system can spend.
+        batch: videos in one ``recognise``.
+        control: ``swap_sound`` gives each video the sound of another, of another class where there is one;
+            ``mute`` makes nothing audible.
+        limit: only the first so many videos of the manifest.
+        workers: batches at work at once.
+        seed: of the control's permutation and of the bootstrap.
+    """
+
+    budget: int | None = None
+    batch: int = 16
+    control: Control = "none"
+    limit: int | None = None
+    workers: int = 1
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        for name in ("budget", "batch", "limit", "workers"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise ArgumentError(f"{name} must be at least 1, got {value}", where="evaluate")
+        if self.control not in CONTROLS:
+            raise ArgumentError(
+                f"control must be one of {', '.join(CONTROLS)}, got {self.control!r}", where="evaluate"
+            )
+
+
+def evaluate(
+    model: LoadedModel,
+    dataset: Dataset,
+    *,
+    budget: int | None = None,
+    batch: int = 16,
+    device: str | torch.device | None = None,
+    control: Control = "none",
+    limit: int | None = None,
+    workers: int = 1,
+    seed: int = 0,
+    progress: Progress | None = None,
+) -> dict[str, Any]:
+    """Figures of a model on a dataset, with their cost and one row a video: plain values, None for unknown.
+
+    Args:
+        model: as ``load_model`` gives it.
+        dataset: records with labels, and truth where there is any.
+        budget: K, close looks a video; None: 4, or as many as the system can spend.
+        batch: videos in one ``recognise``.
+        device: where the system shall work; None: where it is.
+        control: what is done to the sound (``EvaluationSettings``).
+        limit: only the first so many videos.
+        workers: batches at work at once.
+        seed: of the control and of the bootstrap.
+        progress: called with videos done, videos in all, failures so far.
+
+    Raises:
+        ArgumentError: a value is outside what is allowed.
+        DataError: the model knows none of the dataset's classes.
+    """
+    settings = EvaluationSettings(budget, batch, control, limit, workers, seed)
+    system = model.system.eval()
+    if device is not None:
+        system = system.to(torch.device(device))
+    k = system.check_budget(min(DEFAULT_MOMENTS, system.max_k) if budget is None else budget)
+    records, classes = dataset.records[:limit], tuple(model.classes)
+    unknown = _unknown_classes(records, classes)
+    batches, shared = _batches(records, settings)
+    looks = Looks(system, classes, k, float(model.card.get("span_threshold", 0.0)))
+    start, answers, seconds, failed = time.perf_counter(), list[Answer | Failure](), dict[str, float](), 0
+    for spent in _go(batches, looks, workers):
+        answers += spent.answers
+        failed += sum(isinstance(a, Failure) for a in spent.answers)
+        for stage, value in spent.seconds.items():
+            seconds[stage] = seconds.get(stage, 0.0) + value
+        if progress:
+            progress(len(answers), len(records), failed)
+    return summarise(
+        Run(
+            answers=tuple(a for a in answers if isinstance(a, Answer)),
+            failures=tuple(a for a in answers if isinstance(a, Failure)),
+            classes=classes,
+            k=k,
+            seconds=seconds,
+            wall_s=time.perf_counter() - start,
+            whole_macs=system.whole_macs(),
+            seed=seed,
+            about=_about(model, dataset) | {"settings": asdict(settings) | _grid(system, k)},
+            notes={"unknown_classes": unknown, "donors_sharing_a_label": shared},
+        )
+    )
+
+
+def _unknown_classes(records: Sequence[Record], classes: tuple[str, ...]) -> list[str]:
+    """Labels that the model cannot give: their videos count as misses, and the report names them."""
+    found = {label for record in records for label in record.labels}
+    unknown = sorted(found - set(classes))
+    if found and len(unknown) == len(found):
+        raise DataError(
+            f"the model knows none of the {len(found)} classes here, such as {unknown[0]!r}",
+            where="evaluate",
+            hint=f"it knows {len(classes)} classes, such as {classes[0]!r}",
+        )
+    return unknown
+
+
+def _batches(records: Sequence[Record], settings: EvaluationSettings) -> tuple[list[Batch], int | None]:
+    """The records in batches, and how many share a label with the donor of their sound (None: no donors)."""
+    size, control = settings.batch, settings.control
+    cuts = [slice(i, i + size) for i in range(0, len(records), size)]
+    if control != "swap_sound":
+        return [Batch(tuple(records[cut]), control) for cut in cuts], None
+    labels = [record.labels for record in records]
+    donor = sound_donors(labels, np.random.default_rng(settings.seed))
+    given = [records[j] for j in donor.tolist()]
+    return [Batch(tuple(records[cut]), control, tuple(given[cut])) for cut in cuts], shared_labels(
+        labels, donor
+    )
+
+
+def _go(batches: Sequence[Batch], looks: Looks, workers: int) -> Iterator[Spent]:
+    """What every batch gave, in order; the first goes alone, so that the multiply-adds are counted once."""
+    if workers == 1 or len(batches) < 2:
+        yield from (recognise_batch(batch, looks) for batch in batches)
+        return
+    yield recognise_batch(batches[0], looks)
+    pool = ThreadPoolExecutor(workers, thread_name_prefix="evaluate")
+    try:
+        yield from pool.map(recognise_batch, batches[1:], [looks] * (len(batches) - 1))
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _grid(system: System, k: int) -> dict[str, int]:
+    return {"budget": k, "snippets": system.view_settings.snippets}
+
+
+def _about(model: LoadedModel, dataset: Dataset) -> dict[str, Any]:
+    """What was evaluated on what."""
+    return {
+        "model": {
+            "name": str(model.card.get("name") or model.folder.name),
+            "system": str(model.card.get("system") or model.system.name),
+            "weights_sha256": model.sha256,
+            "toy": bool(model.card.get("toy", False)),
+            "span_threshold": model.card.get("span_threshold"),
+        },
+        "data": {"kind": dataset.kind, "sha256": dataset.sha256, "videos": len(dataset.records)},
+        "device": str(model.system.device),
+        "torch_threads": torch.get_num_threads(),
+    }

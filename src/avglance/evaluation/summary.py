@@ -1,0 +1,179 @@
+"""From the answers of a run to its figures: plain values that go into JSON, None where nothing is known."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import numpy as np
+
+from avglance import metrics
+from avglance.evaluation.answers import Answer
+from avglance.evaluation.truth import uniform_snippets
+from avglance.types import STAGES, Failure
+
+SCHEMA = "avglance.evaluation/1"
+
+
+@dataclass(frozen=True)
+class Run:
+    """Everything a summary is made of.
+
+    Attributes:
+        answers: one for each video that could be read, in the dataset's order.
+        failures: one for each that could not.
+        classes: the model's, in the order of the scores.
+        k: the budget.
+        seconds: by stage, summed over all videos.
+        wall_s: from the first file to the last answer.
+        whole_macs: of a close look at everything in one video.
+        seed: of the bootstrap.
+        about: what was run on what; goes into the JSON as it is.
+        notes: what a reader must know; goes into the JSON as it is.
+    """
+
+    answers: tuple[Answer, ...]
+    failures: tuple[Failure, ...]
+    classes: tuple[str, ...]
+    k: int
+    seconds: dict[str, float]
+    wall_s: float
+    whole_macs: int
+    seed: int = 0
+    about: dict[str, Any] = field(default_factory=dict)
+    notes: dict[str, Any] = field(default_factory=dict)
+
+
+def summarise(run: Run) -> dict[str, Any]:
+    """The figures of a run: shares in 0..1, spans as IoU, GMACs and seconds a video by stage, and ``rows``.
+
+    Videos that failed are named and counted and enter no other figure. ``patch_hit`` is a share of chosen
+    event snippets; ``patch_area`` beside it is the share of the source square that a patch covers.
+    ``uniform_ceiling`` is the share of videos with an event in which at least one of K uniform snippets meets
+    it, ``span_iou`` the mean overlap of the true labels' spans with the event.
+    """
+    found: dict[str, Any] = {"schema": SCHEMA, **run.about, "videos": len(run.answers)}
+    found |= {"failed": len(run.failures), "failures": [asdict(f) for f in run.failures]}
+    found |= _labels(run) | _looks(run) | _cost(run) | run.notes
+    found["verdicts"] = {v: sum(a.condition.verdict == v for a in run.answers) for v in ("ok", "degraded")}
+    found["heard"] = sum(a.heard for a in run.answers)
+    plain: dict[str, Any] = _plain(found)
+    plain["rows"] = [a.row(run.classes, run.k) for a in run.answers]
+    return plain
+
+
+def _labels(run: Run) -> dict[str, Any]:
+    """Top-1, top-5, mAP and calibration over the videos that have labels."""
+    known = [a for a in run.answers if a.labels]
+    empty: dict[str, Any] = dict.fromkeys(
+        ("top1", "top1_interval", "top5", "map", "map_empty_as_zero", "ece")
+    )
+    if not known:
+        return empty | {"labelled": 0, "absent_classes": []}
+    scores, truth = np.stack([a.scores for a in known]), np.stack([a.target for a in known])
+    hits = metrics.top_k_hits(scores, truth, 1)
+    average = metrics.mean_average_precision(scores, truth)
+    return {
+        "labelled": len(known),
+        "top1": metrics.top_k(scores, truth, 1),
+        "top1_interval": list(metrics.proportion_interval(int(hits.sum()), len(known))[1:]),
+        "top5": metrics.top_k(scores, truth, 5) if len(run.classes) >= 5 else None,
+        "map": average.value,
+        "map_empty_as_zero": metrics.mean_average_precision(scores, truth, empty="zero").value,
+        "absent_classes": [run.classes[c] for c in average.absent],
+        "ece": metrics.expected_calibration_error(scores, truth),
+    }
+
+
+def _looks(run: Run) -> dict[str, Any]:
+    """Where the model looked, against what is known."""
+    events = [a for a in run.answers if a.event is not None]
+    recalls = np.array([a.recall(run.k) for a in events], dtype=np.float64)
+    hits = np.concatenate([a.patch_hits for a in run.answers]) if run.answers else np.zeros(0, dtype=bool)
+    areas = [float(v) for a in run.answers for v in a.patch_area[a.looked] if not math.isnan(v)]
+    overlaps = [a.span_iou for a in events]
+    some = [a for a in events if a.event is not None and a.event.any()]
+    return {
+        "events": len(events),
+        "events_on_the_grid": len(some),
+        "moment_recall": _mean(recalls),
+        "moment_recall_interval": _interval(recalls, run.seed),
+        "patch_hit": _mean(hits),
+        "patch_chances": int(hits.size),
+        "patch_area": _mean(areas),
+        "span_iou": _mean(overlaps),
+        "span_iou_above_half": _mean([float(v >= 0.5) for v in overlaps]),
+        "uniform_ceiling": _uniform_ceiling(events, run.k),
+        "looks": _mean([float(a.looked.sum()) for a in run.answers]),
+    }
+
+
+def _uniform_ceiling(events: Sequence[Answer], k: int) -> float | None:
+    met = []
+    for a in events:
+        if a.event is not None:
+            met.append(float(a.event[uniform_snippets(len(a.event), min(k, len(a.event)))].any()))
+    return _mean(met)
+
+
+def _cost(run: Run) -> dict[str, Any]:
+    """Multiply-adds and seconds a video by stage, and frames."""
+    videos = max(len(run.answers), 1)
+    stages = _in_order({stage for a in run.answers for stage in a.macs})
+    totals = [sum(a.macs.values()) / 1e9 for a in run.answers]
+    frames = np.array([a.frames for a in run.answers], dtype=np.int64).reshape(-1, 3)
+    delivered, decoded, whole = (int(v) for v in frames.sum(axis=0))
+    per_video = {s: sum(a.macs.get(s, 0) for a in run.answers) / 1e9 / videos for s in stages}
+    return {
+        "gmacs": per_video | {"total": _mean(totals)},
+        "gmacs_distribution": _distribution(totals),
+        "whole_gmacs": run.whole_macs / 1e9,
+        "seconds": {s: run.seconds[s] / videos for s in _in_order(run.seconds)}
+        | {"total": sum(run.seconds.values()) / videos},
+        "wall_s": run.wall_s,
+        "wall_s_per_video": run.wall_s / videos,
+        "frames": {
+            "delivered": delivered / videos,
+            "decoded": decoded / videos,
+            "whole": whole / videos,
+        },
+    }
+
+
+def _in_order(stages: Any) -> list[str]:
+    return [s for s in STAGES if s in stages] + sorted(set(stages) - set(STAGES))
+
+
+def _distribution(values: Sequence[float]) -> dict[str, float] | None:
+    if not values:
+        return None
+    named: dict[str, Callable[..., Any]] = {"min": np.min, "mean": np.mean, "max": np.max, "std": np.std}
+    marks = {f"p{p}": float(np.percentile(values, p)) for p in (10, 50, 90)}
+    return {name: float(of(values)) for name, of in named.items()} | marks
+
+
+def _mean(values: Any) -> float | None:
+    """Mean of what is not NaN, None for nothing."""
+    array = np.asarray(values, dtype=np.float64)
+    array = array[~np.isnan(array)]
+    return float(array.mean()) if array.size else None
+
+
+def _interval(values: Any, seed: int) -> list[float] | None:
+    array = np.asarray(values, dtype=np.float64)
+    if np.isnan(array).all():
+        return None
+    return list(metrics.confidence_interval(array, rng=np.random.default_rng(seed))[1:])
+
+
+def _plain(value: Any) -> Any:
+    """The same with None in place of what is not finite."""
+    if isinstance(value, dict):
+        return {key: _plain(v) for key, v in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(v) for v in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value

@@ -1,0 +1,288 @@
+"""What every system offers, and the few helpers at the border between arrays and tensors."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from avglance.errors import ArgumentError, ShapeError
+from avglance.parts.clips import Clips
+from avglance.parts.encoders import (
+    SmallEncoder,
+    SmallFocusEncoder,
+    SmallPictureEncoder,
+    SmallSoundEncoder,
+    TimmEncoder,
+)
+from avglance.parts.losses import mean_logits
+from avglance.parts.meter import Meter, row_macs
+from avglance.views import LOGMEL_MACS, MEL_BANDS, MEL_FRAMES, View, ViewSettings
+
+
+@dataclass
+class Decision:
+    """What a system found in B videos; tensors on the system's device.
+
+    Args:
+        scores: probabilities, shape (B, C).
+        saliency: logits, shape (B, T); softmax over T gives the weight of each snippet.
+        looked: which snippets were looked at closely, bool (B, T).
+        order: snippets in the order of the looks, most salient first, int64 (B, K); where a video has fewer
+            than K visible snippets the rest of its row names snippets that were not looked at.
+        boxes: xyxy fractions of the source square, shape (B, T, 4); NaN where not looked.
+        evidence: mean probability of the heads that ran at the snippet, shape (B, T, C); 0 where none ran.
+    """
+
+    scores: Tensor
+    saliency: Tensor
+    looked: Tensor
+    order: Tensor
+    boxes: Tensor
+    evidence: Tensor
+
+
+@dataclass(frozen=True)
+class Group:
+    """Parameters that are trained alike.
+
+    Args:
+        part: beginnings of parameter names; ``("",)`` means all of them.
+        optimiser: AdamW or SGD.
+        rate: learning rate at the stage's batch size.
+        decay: weight decay.
+        schedule: one cycle, or half a cosine down to 0.
+        momentum: of SGD.
+    """
+
+    part: tuple[str, ...]
+    optimiser: Literal["adamw", "sgd"]
+    rate: float
+    decay: float
+    schedule: Literal["onecycle", "cosine"]
+    momentum: float = 0.9
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One stage of a training: its groups, its share of the epochs, and what the rates were meant for."""
+
+    name: str
+    groups: tuple[Group, ...]
+    epochs_share: float = 1.0
+    batch: int = 32
+    clip: float | None = None
+
+
+class System(nn.Module):
+    """A whole method. Subclasses are built from their ``Settings`` and offer the five methods below.
+
+    Attributes:
+        name: in ``SYSTEMS``.
+        settings: the frozen dataclass it was built from.
+        classes: C.
+        view_settings: how it wants its videos.
+        max_k: the largest budget it can spend.
+        toy: whether its classes are toys (set from the model's card).
+    """
+
+    Settings: ClassVar[type]
+    name: str = ""
+    toy: bool = False
+    settings: Any
+    classes: int
+    view_settings: ViewSettings
+    max_k: int
+
+    def losses(self, clips: Clips, *, rng: torch.Generator, epoch: int) -> dict[str, Tensor]:
+        """Named terms, already weighted, whose sum is minimised; all randomness comes from ``rng``."""
+        raise NotImplementedError
+
+    def forward(self, clips: Clips, k: int) -> Decision:
+        """The dense answer: everything is computed for ``k`` looks a video, and then masked."""
+        raise NotImplementedError
+
+    def recognise(self, view: View, k: int, *, meter: Meter | None = None) -> Decision:
+        """The answer from a view, asking only for what is used."""
+        raise NotImplementedError
+
+    def stages(self) -> list[Stage]:
+        """How it is trained."""
+        raise NotImplementedError
+
+    def whole_macs(self) -> int:
+        """Multiply-adds of a close look (focus encoder and sound) at every snippet's whole source square."""
+        raise NotImplementedError
+
+    @property
+    def device(self) -> torch.device:
+        """Where the parameters lie."""
+        return next(self.parameters()).device
+
+    def group_parameters(self, group: Group) -> Iterator[nn.Parameter]:
+        """The trainable parameters of a group, in the order of the module."""
+        for name, parameter in self.named_parameters():
+            if parameter.requires_grad and name.startswith(group.part):
+                yield parameter
+
+    def check_budget(self, k: int) -> int:
+        """``k`` itself.
+
+        Raises:
+            ArgumentError: it is outside 1 .. ``max_k``.
+        """
+        if not 1 <= k <= self.max_k:
+            raise ArgumentError(
+                f"a budget of {k} moments is outside [1, {self.max_k}]",
+                where=self.name or type(self).__name__,
+                hint=f"choose 1 to {self.max_k}; the smallest budget is 1",
+            )
+        return k
+
+    def check_clips(self, clips: Clips) -> None:
+        """Raises ShapeError if the clips were made for other settings."""
+        want = self.view_settings
+        got = (clips.snippets, clips.pictures.shape[-1], clips.targets.shape[1])
+        if got != (want.snippets, want.source_side, self.classes):
+            raise ShapeError(
+                f"clips have (T, S, C) = {got}, {self.name} wants "
+                f"{(want.snippets, want.source_side, self.classes)}",
+                where=self.name,
+            )
+
+
+def check_choice(settings: Any, **allowed: tuple[str, ...]) -> None:
+    """Raises ArgumentError where a field of a settings dataclass is none of the words allowed for it."""
+    for name, words in allowed.items():
+        if getattr(settings, name) not in words:
+            raise ArgumentError(
+                f"{name} must be one of {', '.join(words)}, got {getattr(settings, name)!r}",
+                where=type(settings).__name__,
+            )
+
+
+def check_shares(settings: Any, *names: str) -> None:
+    """Raises ArgumentError where a field of a settings dataclass is not in [0, 1)."""
+    for name in names:
+        if not 0 <= getattr(settings, name) < 1:
+            raise ArgumentError(
+                f"{name} must be in [0, 1), got {getattr(settings, name)}", where=type(settings).__name__
+            )
+
+
+def close_look_macs(focus: nn.Module, sound: nn.Module, *, snippets: int, side: int) -> int:
+    """Multiply-adds of a focus encoder on whole squares and of a sound encoder with its log-mels, T times."""
+    device = next(focus.parameters()).device
+    look = row_macs(focus, torch.zeros(1, 3, side, side, device=device))
+    hear = row_macs(sound, torch.zeros(1, 1, MEL_FRAMES, MEL_BANDS, device=device))
+    return snippets * (look + hear + LOGMEL_MACS)
+
+
+def to_tensor(array: NDArray[Any], device: torch.device) -> Tensor:
+    """An array that a view gave, as a tensor on a device."""
+    return torch.from_numpy(np.ascontiguousarray(array)).to(device)
+
+
+def places(mask: NDArray[np.bool_]) -> NDArray[np.int64]:
+    """The places (video, snippet) where a mask (B, T) is set, int64 (n, 2), row by row."""
+    return np.argwhere(mask).astype(np.int64)
+
+
+def ask(
+    view: View, kind: Literal["sounds", "pictures"], device: torch.device, *, among: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
+    """All sounds or pictures that a view says it has, or those of the snippets named by ``among`` (B, K).
+
+    Returns:
+        Rows (n, ...) and the mask (B, T) of the places they belong to, in its order. What turns out to be
+        missing while it is read is left out of both.
+    """
+    mask = "audible" if kind == "sounds" else "visible"
+    wanted: NDArray[np.bool_] = getattr(view, mask).copy()
+    if among is not None:
+        chosen = np.zeros_like(wanted)
+        np.put_along_axis(chosen, among.cpu().numpy(), True, axis=1)
+        wanted &= chosen
+    at = places(wanted)
+    rows = getattr(view, kind)(at)
+    still = wanted & getattr(view, mask)
+    rows = rows[still[at[:, 0], at[:, 1]]]
+    return to_tensor(rows, device), to_tensor(still, device)
+
+
+def along(features: Tensor, order: Tensor) -> Tensor:
+    """What belongs to the snippets named by ``order`` (B, K): (B, T, ...) -> (B, K, ...)."""
+    return features[torch.arange(len(order), device=order.device)[:, None], order]
+
+
+def unordered(features: Tensor, order: Tensor, like: Tensor, *, fill: float = 0.0) -> Tensor:
+    """Back from the order to the snippets: (B, K, ...) -> (B, T, ...), ``fill`` elsewhere (T of ``like``)."""
+    out = features.new_full((*like.shape, *features.shape[2:]), fill)
+    rows = torch.arange(len(order), device=order.device)[:, None]
+    return out.index_put((rows.expand_as(order), order), features)
+
+
+def flat_places(order: Tensor, snippets: int) -> Tensor:
+    """Row numbers of the snippets named by ``order`` (B, K) in a batch flattened over videos and snippets."""
+    return order + snippets * torch.arange(len(order), device=order.device)[:, None]
+
+
+def spread(rows: Tensor, at: Tensor) -> Tensor:
+    """Rows (n, ...) put where the mask ``at`` (B, T) is set, in its order, zeros elsewhere: (B, T, ...).
+
+    Rows of all places (n = B T) are taken as they are.
+    """
+    if len(rows) == at.numel():
+        return rows.reshape(*at.shape, *rows.shape[1:])
+    out = rows.new_zeros((*at.shape, *rows.shape[1:]))
+    return out.index_put((at,), rows)
+
+
+def mean_evidence(parts: list[tuple[Tensor, Tensor]]) -> Tensor:
+    """Mean softmax of the heads that ran, (B, T, C), of pairs: logits (B, T, C) and where it ran (B, T)."""
+    return mean_logits([(logits.softmax(-1), ran) for logits, ran in parts])
+
+
+def drop_videos(present: Tensor, rate: float, rng: torch.Generator) -> Tensor:
+    """The mask ``present`` (B, T) with whole videos cleared at ``rate`` (DropPathway)."""
+    if rate <= 0:
+        return present
+    keep = torch.rand(len(present), generator=rng, device=rng.device).to(present.device) >= rate
+    return present & keep[:, None]
+
+
+def build_encoder(
+    name: str, sense: Literal["picture", "sound", "focus"], *, pretrained: bool
+) -> SmallEncoder | TimmEncoder:
+    """The encoder of a sense: ``small`` is ours, any other name is timm's."""
+    if name == "small":
+        small = {"picture": SmallPictureEncoder, "sound": SmallSoundEncoder, "focus": SmallFocusEncoder}
+        encoder: SmallEncoder = small[sense]().to(memory_format=torch.channels_last)
+        for layer in encoder.modules():
+            if isinstance(layer, nn.ReLU):
+                layer.inplace = True  # with channels-last a third of the time of a step on a CPU
+        return encoder
+    return TimmEncoder(name, in_chans=1 if sense == "sound" else 3, pretrained=pretrained)
+
+
+def coarse_to_fine(snippets: int) -> list[int]:
+    """Snippet numbers in an order whose every prefix covers the video (AdaFocus V2, official code).
+
+    >>> coarse_to_fine(8)
+    [3, 0, 7, 1, 5, 2, 4, 6]
+    """
+    order = list(dict.fromkeys([(snippets - 1) // 2, 0, snippets - 1]))
+    parts = 2
+    while len(order) < snippets:
+        edges = [i * (snippets - 1) // parts for i in range(parts + 1)]
+        for low, high in itertools.pairwise(edges):
+            if (low + high) // 2 not in order:
+                order.append((low + high) // 2)
+        parts *= 2
+    return order[:snippets]

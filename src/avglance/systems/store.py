@@ -1,0 +1,253 @@
+"""A model is a folder: weights with their settings, classes, a card, and checksums of all three.
+
+``model.safetensors`` (header: format, system, settings as JSON), ``classes.json``, ``card.json`` and
+``checksums.json``. Loading is strict: whatever is missing, changed or unfit is named in a ``CheckpointError``.
+Pickled weights are refused.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import shutil
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+
+from avglance.errors import ArgumentError, CheckpointError
+from avglance.systems import SYSTEMS, system_class
+from avglance.systems.base import System
+
+FORMAT = "avglance-model/1"
+WEIGHTS, CLASSES, CARD, CHECKSUMS = "model.safetensors", "classes.json", "card.json", "checksums.json"
+_PICKLES = (b"PK\x03\x04", b"\x80", b"\x1f\x8b")  # zip archives of torch.save, bare pickles, compressed ones
+
+
+@dataclass(frozen=True)
+class LoadedModel:
+    """A trained system with what belongs to it; ``sha256`` is that of its weights."""
+
+    system: System
+    classes: tuple[str, ...]
+    card: dict[str, Any]
+    folder: Path
+    sha256: str
+
+
+def save_model(
+    system: System,
+    folder: str | Path,
+    *,
+    classes: Sequence[str],
+    card: dict[str, Any],
+    overwrite: bool = False,
+) -> Path:
+    """Writes a model folder: beside its place under a temporary name, renamed when whole.
+
+    Args:
+        system: with a name of ``SYSTEMS``.
+        folder: where the model shall be; must not exist, unless ``overwrite`` and it holds a model.
+        classes: names of the C classes, in the order of the scores.
+        card: what a person should know, plain JSON values.
+        overwrite: replace an older model.
+
+    Raises:
+        ArgumentError: names and classes do not fit, the card is no JSON, or the folder exists.
+    """
+    folder = Path(folder)
+    if system.name not in SYSTEMS:
+        raise ArgumentError(f"the system has no known name, got {system.name!r}", where="save_model")
+    if len(classes) != system.classes or len(set(classes)) != len(classes):
+        raise ArgumentError(
+            f"{len(set(classes))} different class names for a system of {system.classes} classes",
+            where="save_model",
+        )
+    if folder.exists() and not (overwrite and (folder / WEIGHTS).is_file()):
+        raise ArgumentError("the folder exists already", where=str(folder), hint="choose another name")
+    settings = json.dumps(dataclasses.asdict(system.settings), sort_keys=True)
+    names = json.dumps(list(classes), indent=1, ensure_ascii=False)
+    full = {
+        **card,
+        "name": card.get("name", system.name),
+        "system": system.name,
+        "toy": bool(card.get("toy")),
+    }
+    full["classes_sha256"] = hashlib.sha256(names.encode()).hexdigest()
+    try:
+        card_text = json.dumps(full, indent=1, sort_keys=True, ensure_ascii=False, allow_nan=False)
+    except (TypeError, ValueError) as e:
+        raise ArgumentError(f"the card is not plain JSON: {e}", where="save_model") from e
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    temporary = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
+    try:
+        temporary.chmod(0o755)
+        tensors = {name: x.detach().cpu().contiguous() for name, x in system.state_dict().items()}
+        header = {"format": FORMAT, "system": system.name, "settings": settings}
+        save_file(tensors, temporary / WEIGHTS, metadata=header)
+        (temporary / CLASSES).write_text(names, encoding="utf-8")
+        (temporary / CARD).write_text(card_text, encoding="utf-8")
+        sums = {name: _sha256(temporary / name) for name in (WEIGHTS, CLASSES, CARD)}
+        (temporary / CHECKSUMS).write_text(json.dumps(sums, indent=1, sort_keys=True), encoding="utf-8")
+        if folder.exists():
+            shutil.rmtree(folder)
+        temporary.rename(folder)
+    except BaseException:
+        shutil.rmtree(temporary, ignore_errors=True)
+        raise
+    return folder
+
+
+def load_model(folder: str | Path, device: torch.device | str = "cpu") -> LoadedModel:
+    """The model of a folder, in evaluation mode.
+
+    Args:
+        folder: as written by ``save_model``.
+        device: where to put it.
+
+    Raises:
+        CheckpointError: something is missing, changed since it was written, pickled, or does not fit.
+    """
+    folder = Path(folder)
+    sums = _check_files(folder)
+    header = _header(folder / WEIGHTS)
+    classes = tuple(_json(folder / CLASSES, list))
+    card: dict[str, Any] = _json(folder / CARD, dict)
+    system = _rebuild(header, str(folder / WEIGHTS))
+    if len(classes) != system.classes or not all(isinstance(c, str) for c in classes):
+        raise CheckpointError(
+            f"{len(classes)} class names for a system of {system.classes} classes",
+            where=str(folder / CLASSES),
+        )
+    _fill(system, folder / WEIGHTS)
+    system.toy = bool(card.get("toy", False))
+    return LoadedModel(system.to(device).eval(), classes, card, folder, sums[WEIGHTS])
+
+
+def _check_files(folder: Path) -> dict[str, str]:
+    """The checksums of a model folder, all of which hold."""
+    if folder.is_file():
+        _refuse_pickle(folder)
+    if not folder.is_dir():
+        raise CheckpointError(
+            "not a folder" if folder.exists() else "no such model folder",
+            where=str(folder),
+            hint=f"a model is a folder with {WEIGHTS}, {CLASSES}, {CARD} and {CHECKSUMS}",
+        )
+    for name in (WEIGHTS, CLASSES, CARD, CHECKSUMS):
+        if not (folder / name).is_file():
+            raise CheckpointError(
+                f"{name} is missing", where=str(folder), hint="copy or train the model again"
+            )
+    _refuse_pickle(folder / WEIGHTS)
+    sums: dict[str, str] = _json(folder / CHECKSUMS, dict)
+    for name in (WEIGHTS, CLASSES, CARD):
+        if name not in sums:
+            raise CheckpointError(f"no checksum of {name}", where=str(folder / CHECKSUMS))
+        if _sha256(folder / name) != sums[name]:
+            raise CheckpointError(
+                f"{name} is not what it was when the model was written",
+                where=str(folder),
+                hint="it was damaged or edited; copy or train the model again",
+            )
+    return sums
+
+
+def _refuse_pickle(path: Path) -> None:
+    with path.open("rb") as file:
+        start = file.read(8)
+    if start.startswith(_PICKLES):
+        raise CheckpointError(
+            "these are pickled or zipped weights, which may run code when they are loaded",
+            where=str(path),
+            hint="only safetensors are read",
+        )
+
+
+def _header(path: Path) -> dict[str, str]:
+    try:
+        with safe_open(path, framework="pt") as file:
+            header: dict[str, str] = file.metadata() or {}
+    except (SafetensorError, OSError) as e:
+        raise CheckpointError(f"not a safetensors file ({e})", where=str(path)) from e
+    if header.get("format") != FORMAT:
+        raise CheckpointError(
+            f"format {header.get('format')!r} is not known",
+            where=str(path),
+            hint=f"this version reads {FORMAT}",
+        )
+    return header
+
+
+def _rebuild(header: dict[str, str], where: str) -> System:
+    """The untrained system that a header names."""
+    name = header.get("system", "")
+    if name not in SYSTEMS:
+        raise CheckpointError(f"made for a system called {name!r}, which is not known", where=where)
+    cls = system_class(name)
+    try:
+        values = json.loads(header["settings"])
+        settings = _settings(cls.Settings, values)
+    except (KeyError, TypeError, ValueError) as e:  # ArgumentError is a ValueError
+        raise CheckpointError(f"its settings do not fit {name}: {e}", where=where) from e
+    system = cls(settings)
+    system.name = name
+    return system
+
+
+def _settings(kind: type, values: dict[str, Any]) -> Any:
+    """A settings dataclass from JSON, every field named, those that are dataclasses themselves included."""
+    default = kind()
+    known = {f.name for f in dataclasses.fields(default)}
+    if set(values) != known:
+        raise ValueError(f"missing {sorted(known - set(values))}, unknown {sorted(set(values) - known)}")
+    given = dict(values)
+    for name in known:
+        inner = getattr(default, name)
+        if dataclasses.is_dataclass(inner) and not isinstance(inner, type):
+            given[name] = _settings(type(inner), values[name])
+    if "pretrained" in known:
+        given["pretrained"] = False  # the weights come from the folder
+    return kind(**given)
+
+
+def _fill(system: System, path: Path) -> None:
+    """Loads the weights; every name, shape and type must fit."""
+    want = system.state_dict()
+    with safe_open(path, framework="pt") as file:
+        got = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  (no mapping)
+    if missing := sorted(want.keys() - got.keys()):
+        raise CheckpointError(f"{len(missing)} weights are missing, first {missing[0]!r}", where=str(path))
+    if extra := sorted(got.keys() - want.keys()):
+        raise CheckpointError(
+            f"{len(extra)} weights are not of this system, first {extra[0]!r}", where=str(path)
+        )
+    for name, x in want.items():
+        if (got[name].shape, got[name].dtype) != (x.shape, x.dtype):
+            raise CheckpointError(
+                f"{name} is {got[name].dtype} {tuple(got[name].shape)}, "
+                f"settings ask for {x.dtype} {tuple(x.shape)}",
+                where=str(path),
+            )
+    system.load_state_dict(got)
+
+
+def _json(path: Path, kind: type) -> Any:
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as e:
+        raise CheckpointError(f"not readable as JSON ({e})", where=str(path)) from e
+    if not isinstance(value, kind):
+        raise CheckpointError(f"holds no JSON {kind.__name__}", where=str(path))
+    return value
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,0 +1,133 @@
+"""The state a run resumes from: safetensors and JSON in a folder that appears whole or not at all.
+
+States lie in ``resume/<step>-<epoch>``; the newest is read. Nothing random is stored, because every draw of a
+training is a function of (seed, step) or of (seed, epoch, item).
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from avglance.errors import CheckpointError
+
+TENSORS, PLACE = "state.safetensors", "state.json"
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a run stands: the next step to do.
+
+    Attributes:
+        stage: number of the stage.
+        epoch: number of the epoch, over all stages.
+        batch: number of the batch in the epoch.
+        step: steps done, over all.
+        seconds: spent so far.
+    """
+
+    stage: int = 0
+    epoch: int = 0
+    batch: int = 0
+    step: int = 0
+    seconds: float = 0.0
+
+
+def save_state(folder: Path, place: Place, system: nn.Module, found: Sequence[Optimizer]) -> None:
+    """Writes the state of a run below ``folder`` and removes the one before."""
+    folder.mkdir(parents=True, exist_ok=True)
+    part = folder / f".{place.step:09d}.{os.getpid()}"
+    shutil.rmtree(part, ignore_errors=True)
+    part.mkdir()
+    tensors = {f"system.{name}": tensor for name, tensor in system.state_dict().items()}
+    tensors |= {f"optimiser.{name}": tensor for name, tensor in _moments(found).items()}
+    save_file({name: _own(tensor) for name, tensor in tensors.items()}, part / TENSORS)
+    (part / PLACE).write_text(json.dumps(asdict(place)), encoding="utf-8")
+    for file in part.iterdir():
+        with open(file, "rb+") as written:
+            os.fsync(written.fileno())
+    final = folder / f"{place.step:09d}-{place.epoch:06d}"
+    if final.exists():  # left there by an interrupted run at the same place: the contents are the same
+        shutil.rmtree(part)
+    else:
+        part.rename(final)
+    for old in folder.iterdir():
+        if old != final:
+            shutil.rmtree(old, ignore_errors=True)
+
+
+def _own(tensor: Tensor) -> Tensor:
+    return tensor.detach().to("cpu", copy=True).contiguous()
+
+
+def _moments(found: Sequence[Optimizer]) -> dict[str, Tensor]:
+    """Every tensor an optimiser keeps, named by optimiser, parameter number and key."""
+    held: dict[str, Tensor] = {}
+    for n, optimiser in enumerate(found):
+        for number, state in optimiser.state_dict()["state"].items():
+            held |= {f"{n}.{number}.{key}": x for key, x in state.items() if isinstance(x, Tensor)}
+    return held
+
+
+def newest(folder: Path) -> Path | None:
+    """The newest whole state below ``folder``, or None."""
+    whole = [path for path in folder.glob("[0-9]*") if (path / PLACE).is_file()]
+    return max(whole, default=None)
+
+
+def read_place(state: Path) -> Place:
+    """Where a saved run stands.
+
+    Raises:
+        CheckpointError: the state is damaged.
+    """
+    try:
+        return Place(**json.loads((state / PLACE).read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError) as error:
+        raise _damaged(state, error) from error
+
+
+def load_state(state: Path, system: nn.Module, found: Sequence[Optimizer]) -> None:
+    """Puts a saved state into a system and its optimisers, which must be those it came from.
+
+    Raises:
+        CheckpointError: the state is damaged or of another system.
+    """
+    try:
+        tensors = load_file(state / TENSORS)
+    except (OSError, SafetensorError) as error:
+        raise _damaged(state, error) from error
+    own = {name.removeprefix("system."): x for name, x in tensors.items() if name.startswith("system.")}
+    try:
+        system.load_state_dict(own, strict=True)
+    except RuntimeError as error:
+        raise CheckpointError(
+            "the state is of another system", where=str(state), hint="train into a new folder"
+        ) from error
+    for n, optimiser in enumerate(found):
+        prefix = f"optimiser.{n}."
+        states: dict[int, dict[str, Tensor]] = {}
+        for name, x in tensors.items():
+            if name.startswith(prefix):
+                number, key = name.removeprefix(prefix).split(".", 1)
+                states.setdefault(int(number), {})[key] = x
+        with torch.no_grad():
+            optimiser.load_state_dict({**optimiser.state_dict(), "state": states})
+
+
+def _damaged(state: Path, error: Exception) -> CheckpointError:
+    return CheckpointError(
+        f"the state to resume from is damaged ({error})",
+        where=str(state),
+        hint="remove this folder to begin anew, or train into another one",
+    )

@@ -1,0 +1,181 @@
+"""A run folder explains itself: run.json, data.json, metrics.jsonl, resume/, and at its end model/."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import platform
+from collections.abc import Sequence
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from avglance import __version__
+from avglance.data.records import Dataset
+from avglance.errors import ArgumentError, DataError
+from avglance.training.settings import TrainSettings
+
+RUN, DATA, METRICS, RESUME, MODEL = "run.json", "data.json", "metrics.jsonl", "resume", "model"
+
+
+def versions() -> dict[str, str]:
+    """Versions of what takes part in a training."""
+    found = {"avglance": __version__, "python": platform.python_version(), "torch": torch.__version__}
+    for name in ("accelerate", "av", "numpy", "pillow", "safetensors", "timm"):
+        try:
+            found[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            found[name] = ""
+    return found
+
+
+def describe(
+    settings: TrainSettings, dataset: Dataset, system_settings: object, *, device: str, command: str
+) -> dict[str, Any]:
+    """What run.json holds, as plain JSON values."""
+    full = dataclasses.asdict(system_settings) if dataclasses.is_dataclass(system_settings) else {}  # type: ignore[arg-type]
+    said = {
+        "command": command,
+        "settings": dataclasses.asdict(settings),
+        "system_settings": full,
+        "seed": settings.seed,
+        "data": {
+            "folder": os.path.abspath(dataset.folder),
+            "kind": dataset.kind,
+            "sha256": dataset.sha256,
+            "videos": len(dataset),
+            "classes": len(dataset.classes),
+        },
+        "versions": versions(),
+        "device": device,
+        "threads": torch.get_num_threads(),
+    }
+    plain: dict[str, Any] = json.loads(json.dumps(said))
+    return plain
+
+
+def open_run(out: Path, said: dict[str, Any]) -> tuple[bool, list[str]]:
+    """Makes a run folder, or sees that an unfinished one there is the same run.
+
+    Args:
+        out: the folder.
+        said: what :func:`describe` gives.
+
+    Returns:
+        Whether there was a run, and what differs that may change the last bits (device, threads, versions).
+
+    Raises:
+        ArgumentError: the folder holds a run of other settings, or something else.
+        DataError: it cannot be read or written.
+    """
+    card = out / RUN
+    try:
+        if card.is_file():
+            before = json.loads(card.read_text(encoding="utf-8"))
+            _same(before, said, out)
+            return True, _soft_differences(before, said)
+        if out.exists() and (not out.is_dir() or any(out.iterdir())):
+            raise ArgumentError("the folder holds something else", where=str(out), hint="name a new folder")
+        out.mkdir(parents=True, exist_ok=True)
+        write_json(card, said)
+    except (OSError, ValueError) as error:
+        if isinstance(error, ArgumentError):
+            raise
+        raise DataError(f"the run folder cannot be used ({error})", where=str(out)) from error
+    return False, []
+
+
+def _flat(said: dict[str, Any]) -> dict[str, Any]:
+    """What must be equal for a run to be gone on with, by dotted name."""
+    rows: dict[str, Any] = {}
+
+    def walk(prefix: str, value: Any) -> None:
+        if isinstance(value, dict):
+            for key, inner in value.items():
+                walk(f"{prefix}.{key}" if prefix else key, inner)
+        else:
+            rows[prefix] = value
+
+    walk("", {key: value for key, value in said["settings"].items() if key != "changes"})
+    walk("system_settings", said["system_settings"])
+    rows["data"] = said["data"]["sha256"]
+    return rows
+
+
+def _same(before: dict[str, Any], now: dict[str, Any], out: Path) -> None:
+    try:
+        old, new = _flat(before), _flat(now)
+    except (KeyError, TypeError, AttributeError) as error:
+        raise DataError("not the description of a run", where=str(out / RUN)) from error
+    changed = [name for name in sorted(old.keys() | new.keys()) if old.get(name) != new.get(name)]
+    if changed:
+        shown = [
+            f"{name.rsplit('.', 1)[-1]} was {old.get(name)}, now {new.get(name)}"
+            for name in changed
+            if name != "data"
+        ]
+        shown += ["the dataset is another one"] if "data" in changed else []
+        more = " ..." if len(shown) > 4 else ""
+        raise ArgumentError(
+            f"the folder holds a run of other settings: {'; '.join(shown[:4])}{more}",
+            where=str(out),
+            hint="repeat the command that began it to go on, or name a new folder",
+        )
+
+
+def _soft_differences(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
+    names = [n for n in ("device", "threads") if before.get(n) != now[n]]
+    old = before.get("versions", {})
+    return names + [name for name, version in now["versions"].items() if old.get(name) != version]
+
+
+def write_json(path: Path, value: Any) -> None:
+    """A JSON file that appears whole or not at all."""
+    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    part.write_text(json.dumps(value, indent=1, ensure_ascii=False), encoding="utf-8")
+    os.replace(part, path)
+
+
+def write_split(out: Path, dataset: Dataset, training: Sequence[Path], held_out: Sequence[Path]) -> None:
+    """Which files trained and which were held out, with the hash of the dataset."""
+
+    def names(paths: Sequence[Path]) -> list[str]:
+        return [path.relative_to(dataset.folder).as_posix() for path in paths]
+
+    found = {"sha256": dataset.sha256, "training": names(training), "held_out": names(held_out)}
+    write_json(out / DATA, found)
+
+
+def add_metrics(out: Path, row: dict[str, Any]) -> None:
+    """One more line of metrics.jsonl; floats to six digits."""
+    short = {key: _short(value) for key, value in row.items()}
+    with open(out / METRICS, "a", encoding="utf-8") as file:
+        file.write(json.dumps(short) + "\n")
+
+
+def _short(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _short(inner) for key, inner in value.items()}
+    return float(f"{value:.6g}") if isinstance(value, float) else value
+
+
+def read_metrics(out: Path) -> list[dict[str, Any]]:
+    """The lines of metrics.jsonl; a last line that was cut off is left out."""
+    path, rows = out / METRICS, []
+    for line in path.read_text(encoding="utf-8").splitlines() if path.is_file() else ():
+        try:
+            rows.append(json.loads(line))
+        except ValueError:
+            break
+    return rows
+
+
+def keep_metrics(out: Path, step: int) -> None:
+    """Forgets the lines after a step: they will be written again."""
+    kept = [json.dumps(row) + "\n" for row in read_metrics(out) if row.get("step", 0) <= step]
+    part = out / f".{METRICS}.{os.getpid()}.part"
+    part.write_text("".join(kept), encoding="utf-8")
+    os.replace(part, out / METRICS)

@@ -1,0 +1,71 @@
+"""How a training is run, apart from what the system itself prescribes in its stages."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from avglance.errors import ArgumentError
+
+
+@dataclass(frozen=True)
+class TrainSettings:
+    """What decides the weights that come out (with the data, the system, the device and the versions).
+
+    Attributes:
+        system: a name of ``SYSTEMS``.
+        changes: settings of the system that shall differ from its preset.
+        epochs: over all stages together.
+        batch: videos a step; None: what the stage's rates are meant for.
+        seed: of weights, order, augmentation and every draw.
+        validation: share of the videos held out, 0 <= share < 1.
+        budget: K, moments a video in validation; None: a quarter of the snippets.
+        clip: largest norm of the gradient; None: what the stage says, 0: none.
+        precision: "float32", or "bf16" for autocast.
+    """
+
+    system: str
+    changes: Mapping[str, Any] = field(default_factory=dict)
+    epochs: int = 15
+    batch: int | None = None
+    seed: int = 0
+    validation: float = 0.1
+    budget: int | None = None
+    clip: float | None = None
+    precision: Literal["float32", "bf16"] = "float32"
+
+    def __post_init__(self) -> None:
+        if self.epochs < 1:
+            raise ArgumentError(f"epochs must be at least 1, got {self.epochs}", where="TrainSettings")
+        if self.batch is not None and self.batch < 1:
+            raise ArgumentError(f"batch must be at least 1, got {self.batch}", where="TrainSettings")
+        if self.seed < 0:
+            raise ArgumentError(f"seed must not be negative, got {self.seed}", where="TrainSettings")
+        if not 0 <= self.validation < 1:
+            raise ArgumentError(f"validation must be in [0, 1), got {self.validation}", where="TrainSettings")
+        if self.budget is not None and self.budget < 1:
+            raise ArgumentError(f"budget must be at least 1, got {self.budget}", where="TrainSettings")
+        if self.clip is not None and not self.clip >= 0:
+            raise ArgumentError(f"clip must not be negative, got {self.clip}", where="TrainSettings")
+        if self.precision not in ("float32", "bf16"):
+            raise ArgumentError(
+                f"precision must be 'float32' or 'bf16', got {self.precision!r}", where="TrainSettings"
+            )
+
+
+@dataclass(frozen=True)
+class Told:
+    """What a training tells while it runs.
+
+    Attributes:
+        phase: "cache", "train" or "note".
+        done: videos or steps done in this phase.
+        total: in all.
+        text: a sentence for a person ("note"), or the figures of the last steps.
+    """
+
+    phase: Literal["cache", "train", "note"]
+    done: int = 0
+    total: int = 0
+    text: str = ""
