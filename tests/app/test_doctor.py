@@ -29,6 +29,7 @@ FINE = Facts(
     },
     ("cpu, 2 threads",),
 )
+GONE = "cannot open shared object file"
 NMS = "RuntimeError: operator torchvision::nms does not exist"
 
 
@@ -44,8 +45,9 @@ GOLDEN = {
             Library("torchvision", "0.28.0", "0.28.0+cu130", NMS),
             Library("timm", "1.0.31", "", NMS),
         ),
-        "does not fit: torch 2.13.0+cpu (cpu build) and torchvision 0.28.0+cu130 (cu130 build) do not fit together: "
-        "RuntimeError: operator torchvision::nms does not exist; take both of one build (PyTorch's own page has a "
+        "does not fit: torch 2.13.0+cpu (cpu build) and torchvision 0.28.0+cu130 (cu130 build) do not fit "
+        "together: RuntimeError: operator torchvision::nms does not exist; take both of one build (PyTorch's "
+        "own page has a "
         "small CPU pair)\n"
         "  mend it with: pip install --force-reinstall torch torchvision",
     ),
@@ -59,8 +61,8 @@ GOLDEN = {
         "  mend it with: python3.11 -m venv .venv && .venv/bin/pip install avglance",
     ),
     "a decoder that cannot be imported": (
-        broken(Library("av", "18.1.0", "", "ImportError: libavcodec.so.62: cannot open shared object file")),
-        "does not fit: av 18.1.0 cannot be imported: ImportError: libavcodec.so.62: cannot open shared object file\n"
+        broken(Library("av", "18.1.0", "", f"ImportError: libavcodec.so.62: {GONE}")),
+        f"does not fit: av 18.1.0 cannot be imported: ImportError: libavcodec.so.62: {GONE}\n"
         "  mend it with: pip install --force-reinstall av",
     ),
     "a broken torch": (
@@ -71,7 +73,7 @@ GOLDEN = {
             Library("accelerate", None),
             devices=(),
         ),
-        "does not fit: torch 2.15.0 cannot be imported: OSError: libcudnn.so.9: cannot open shared object file\n"
+        f"does not fit: torch 2.15.0 cannot be imported: OSError: libcudnn.so.9: {GONE}\n"
         "  mend it with: pip install --force-reinstall torch\n"
         "\n"
         "optional: accelerate is not installed (only needed for avglance[train])\n"

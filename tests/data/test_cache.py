@@ -5,6 +5,8 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+import wave
+from concurrent.futures.process import BrokenProcessPool
 
 import numpy as np
 import pytest
@@ -49,9 +51,7 @@ def dataset(folder):
 def built(dataset, tmp_path_factory):
     home = tmp_path_factory.mktemp("cache")
     told = []
-    found = build_cache(
-        dataset, VIEW, home, workers=1, progress=lambda done, total: told.append((done, total))
-    )
+    found = build_cache(dataset, VIEW, home, workers=1, progress=lambda *now: told.append(now))
     return home, found, told
 
 
@@ -250,6 +250,18 @@ def test_a_broken_video_is_named_after_all_others_were_made(broken, tmp_path, wo
     assert cache.facts(1) == (pytest.approx(SECONDS, abs=0.1), SIDE, SIDE)
 
 
+def test_the_entry_of_a_file_that_broke_later_is_not_used(folder, tmp_path):
+    for name in ("a.mp4", "c.mp4"):
+        (tmp_path / name).write_bytes((folder / name).read_bytes())
+    rows = [{"path": f"{n}.mp4", "labels": ["x"]} for n in "ac"]
+    (tmp_path / "manifest.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    dataset, home = read_dataset(tmp_path), tmp_path / "cache"
+    build_cache(dataset, VIEW, home, workers=1)
+    (tmp_path / "a.mp4").write_bytes(b"?" * (tmp_path / "a.mp4").stat().st_size)
+    assert list(build_cache(dataset, VIEW, home, workers=1, skip_broken=True).broken) == [0]
+    assert [record.path.name for record in Cache(dataset, VIEW, home).records] == ["c.mp4"]
+
+
 def test_nothing_but_broken_videos_is_an_error_whatever_was_asked(tmp_path):
     (tmp_path / "b.mp4").write_text("no video")
     (tmp_path / "manifest.jsonl").write_text('{"path": "b.mp4", "labels": ["x"]}\n')
@@ -263,6 +275,42 @@ def test_wrong_arguments(dataset, tmp_path):
     (tmp_path / "file").write_text("x")
     with pytest.raises(DataError, match="cannot be written"):
         build_cache(dataset, VIEW, tmp_path / "file", workers=1)
+
+
+def test_sound_without_pictures_is_kept_as_such(tmp_path):
+    with wave.open(str(tmp_path / "a.wav"), "wb") as file:
+        file.setnchannels(1)
+        file.setsampwidth(2)
+        file.setframerate(16_000)
+        file.writeframes((np.random.default_rng(0).standard_normal(64_000) * 3000).astype("<i2").tobytes())
+    (tmp_path / "manifest.jsonl").write_text('{"path": "a.wav", "labels": ["x"]}\n')
+    dataset = read_dataset(tmp_path)
+    build_cache(dataset, VIEW, tmp_path / "cache", workers=1)
+    item = Cache(dataset, VIEW, tmp_path / "cache").item(0, np.random.default_rng(0), translate_px=4)
+    assert not item["visible"].any()
+    assert not item["pictures"].any()
+    assert item["audible"].all()
+    assert np.ptp(item["sounds"]) > 1
+
+
+def test_a_worker_that_dies_is_named(dataset, tmp_path, monkeypatch):
+    def dying(*args):
+        raise BrokenProcessPool("killed")
+        yield
+
+    monkeypatch.setattr(room, "_work", dying)
+    with pytest.raises(DataError, match="process of the cache died"):
+        build_cache(dataset, VIEW, tmp_path, workers=2)
+
+
+def test_a_full_disk_is_named(dataset, tmp_path, monkeypatch):
+    def full(*args):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(room, "_make_entry", full)
+    with pytest.raises(DataError, match=r"cannot be written .*No space left") as error:
+        build_cache(dataset, VIEW, tmp_path, workers=1)
+    assert "--cache" in error.value.hint
 
 
 def test_all_frames_are_decoded_once(folder, monkeypatch):

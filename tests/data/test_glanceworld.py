@@ -341,7 +341,7 @@ def test_the_source_shows_the_texture_and_the_glance_does_not(tmp_path):
 
 @pytest.mark.slow
 def test_nothing_tells_the_class_that_must_not(tmp_path):
-    world = make_world(tmp_path / "w", videos=240, seed=31)
+    world = make_world(tmp_path / "w", videos=160, seed=31)
     evidence = glanceworld_leaks.examine(world)
     figures = {figure.name: figure for figure in glanceworld_leaks.leaks(evidence)}
     network = glanceworld_leaks.convolution(evidence)

@@ -21,7 +21,7 @@ TRUTH = {
 
 
 def write(folder, rows, world=None):
-    """A dataset of files that exist (their contents do not matter here) and these rows; a str is written as it is."""
+    """A dataset of files that exist (what is in them does not matter) and these rows; a str is a raw line."""
     for name in ("a.mp4", "b.mp4", "c d.mp4"):
         (folder / name).write_bytes(b"x" * 10)
     (folder / "a.json").write_text(json.dumps(TRUTH))

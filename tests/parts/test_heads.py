@@ -39,7 +39,7 @@ def test_whole_videos_lose_their_sound_in_training_alone():
 
 
 def test_wrong_values_are_named():
-    with pytest.raises(ArgumentError, match="drop=1.0"):
+    with pytest.raises(ArgumentError, match=r"drop=1\.0"):
         NoSound(4, drop=1.0)
     with pytest.raises(ShapeError, match=r"present must be \(2, 3\)"):
         NoSound(4)(torch.zeros(2, 3, 4), torch.ones(2, dtype=torch.bool))

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from avglance.errors import ArgumentError, ShapeError
+from avglance.parts.losses import classification, saliency_loss, teacher_confidence
 from avglance.parts.saliency import AVTeST, pick_moments
 
 
@@ -128,7 +129,11 @@ T, D, C = 8, 16, 4
 
 
 def world(kind, videos, directions, rng):
-    """ "flag": every step shows a class, the true one at t* alone, where a fixed sound plays; "audio": the class sounds at t*."""
+    """Videos of T snippets with labels y that hang on one snippet t*.
+
+    Kind "flag": every snippet shows a random class, t* the true one; a fixed sound plays there alone.
+    Kind "audio": pictures are noise, the class is in the sound at t*.
+    """
     looks, sounds, flag = directions
     noise = 0.5 * torch.randn(2, videos, T, D, generator=rng)
     y = torch.randint(C, (videos,), generator=rng)
@@ -150,21 +155,21 @@ def unit(*shape, rng):
 
 
 def trained(kind, rng, hear=True):
-    from avglance.parts.losses import classification, saliency_loss, teacher_confidence
+    """A measure of (moment found, class right from that moment) over 2,000 test videos, and their sound.
 
+    The weights of the pooling are detached. With gradient through them saliency tells the class by where it
+    puts its weight, the head need not, and the pair comes apart (moment 0.88, class 0.54 after 400 steps).
+    """
     directions = unit(C, rng=rng), unit(C, rng=rng), unit(rng=rng)
-    part, head = AVTeST(D, D, C, width=32, hidden=128, dropout=0.0), nn.Linear(2 * D, C)
+    part, head = AVTeST(D, D, C, width=32, hidden=128), nn.Linear(2 * D, C)
     adam = torch.optim.Adam([*part.parameters(), *head.parameters()], lr=2e-3)
     for _ in range(400):
         v, a, y, _ = world(kind, 64, directions, rng)
         a = a if hear else torch.zeros_like(a)
-        steps, s = head(torch.cat([v, a], -1)), part(v, a).logits
-        pooled = (s.softmax(1)[..., None] * steps).sum(1)
-        loss = (
-            saliency_loss(s, teacher_confidence(steps, y))
-            + classification(pooled, y)
-            + classification(steps, y)
-        )
+        each, s = head(torch.cat([v, a], -1)), part(v, a).logits
+        pooled = (s.detach().softmax(1)[..., None] * each).sum(1)
+        loss = classification(pooled, y) + classification(each, y)
+        loss = loss + saliency_loss(s, teacher_confidence(each, y))
         adam.zero_grad()
         loss.backward()
         adam.step()
@@ -180,7 +185,7 @@ def trained(kind, rng, hear=True):
     return measure, a
 
 
-def test_planted_flag(record_property):
+def test_planted_flag():
     rng = torch.Generator().manual_seed(0)
     measure, a = trained("flag", rng)
     moment, answer = measure(a)
@@ -193,9 +198,8 @@ def test_planted_flag(record_property):
 
 
 def test_planted_flag_without_sound_in_training():
-    moment, answer = (f := trained("flag", torch.Generator().manual_seed(0), hear=False))[0](
-        torch.zeros_like(f[1])
-    )
+    measure, a = trained("flag", torch.Generator().manual_seed(0), hear=False)
+    moment, answer = measure(torch.zeros_like(a))
     assert moment <= 0.20
     assert answer <= 0.55
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -185,6 +186,17 @@ def test_a_damaged_state_is_named(cache, tmp_path):
     file.write_bytes(file.read_bytes()[:100])
     with pytest.raises(CheckpointError, match="damaged"):
         make_loop(cache, out).run()
+
+
+def test_a_full_disk_is_named_and_the_state_before_stays(cache, tmp_path, monkeypatch):
+    out = tmp_path / "run"
+    loop = make_loop(cache, out)
+    loop.run()
+    state = newest(out / "resume")
+    monkeypatch.setattr(Path, "mkdir", lambda *a, **k: (_ for _ in ()).throw(OSError(28, "No space left")))
+    with pytest.raises(CheckpointError, match=r"cannot be written .*No space left"):
+        loop._save()
+    assert newest(out / "resume") == state
 
 
 def test_a_loss_that_is_no_number_stops_the_run(cache, tmp_path):

@@ -12,7 +12,7 @@ import time
 import pytest
 import torch
 from safetensors.torch import load_file
-from tests.training.worlds import NANO
+from tests.training.worlds import NANO, write_dataset
 
 from avglance.errors import ArgumentError, DataError
 from avglance.systems.store import load_model
@@ -171,3 +171,34 @@ def test_a_stopped_process_goes_on_to_the_same_bits(finished, tiny, tmp_path, st
     ours, whole = (load_file(run / "model" / "model.safetensors") for run in (out, finished[0]))
     assert ours.keys() == whole.keys()
     assert all(torch.equal(ours[name], whole[name]) for name in whole)
+
+
+def test_a_wrong_truth_file_is_told_before_the_first_epoch(tmp_path):
+    data = write_dataset(tmp_path / "data", videos=4)
+    for n in range(4):
+        (data / f"truth/{n}.json").write_text("{}")
+    settings = TrainSettings(**{**vars(SETTINGS), "batch": 2})
+    told = []
+    with pytest.raises(DataError, match="not a truth file"):
+        train(data, settings, out=tmp_path / "run", device="cpu", workers=1, tell=told.append)
+    assert not [t for t in told if t.phase == "train"]
+
+
+def test_a_device_that_is_not_there_is_named(tiny, tmp_path):
+    with pytest.raises(ArgumentError, match="device must be"):
+        train(tiny, SETTINGS, out=tmp_path / "run", device="tpu")
+    if not torch.cuda.is_available():
+        with pytest.raises(ArgumentError, match="no CUDA device"):
+            train(tiny, SETTINGS, out=tmp_path / "run", device="cuda")
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("precision", ["float32", "bf16"])
+def test_a_run_on_a_gpu(tiny, tmp_path, precision):
+    out = tmp_path / "run"
+    asked = [word if word != "cpu" else "cuda" for word in command(tiny, out)]
+    done = subprocess.run(
+        [*asked, "--precision", precision], capture_output=True, text=True, timeout=300, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert load_model(out / "model").card["device"].startswith("cuda")

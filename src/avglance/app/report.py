@@ -282,15 +282,16 @@ def ticks(duration_s: float, most: int = 6) -> list[dict[str, Any]]:
     >>> [t["text"] for t in ticks(24.0)]
     ['0:00', '0:05', '0:10', '0:15', '0:20']
     """
-    nice = (0.1, 0.2, 0.5, 1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 14400, 43200, 86400)
-    step = next((s for s in nice if duration_s / s < most), duration_s / most)
+    fine = [n / 10**e for e in (3, 2, 1) for n in (1, 2, 5)]
+    coarse = [1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 14_400, 43_200, 86_400, 172_800]
+    step = next((s for s in fine + coarse if duration_s / s < most), duration_s / (most - 1))
     times = [n * step for n in range(int(duration_s / step) + 1)]
     return [{"text": _tick_text(t, step), "x": 100 * t / duration_s} for t in times]
 
 
 def _tick_text(time_s: float, step_s: float) -> str:
     if step_s < 1:
-        return f"{time_s:.1f} s"
+        return f"{time_s:.3g} s"
     minutes, seconds = divmod(round(time_s), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02d}:{seconds:02d}" if hours else f"{minutes}:{seconds:02d}"

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from avglance.app.render import clean, duration
+from avglance.app.render import clean, clock
 from avglance.errors import ArgumentError
 
 if TYPE_CHECKING:
@@ -141,6 +141,8 @@ def changes(args: argparse.Namespace) -> dict[str, Any]:
         value = getattr(args, name)
         if value is not None:
             wanted[name] = value
+    if "classes" in wanted:
+        raise ArgumentError("classes is no setting, they come from the dataset", where="train")
     preset = settings_of(args.system)
     for name, value in wanted.items():
         usual = getattr(preset, name, getattr(getattr(preset, "switches", None), name, None))
@@ -234,7 +236,7 @@ def _lines() -> tuple[Callable[[Told], None], Callable[[], None]]:
             return
         last = now
         left_s = (now - start_s) / (told.done - start) * (told.total - told.done)
-        said = f"{told.phase}: {told.done} of {told.total}, {duration(left_s)} left"
+        said = f"{told.phase}: {told.done} of {told.total}, {clock(round(left_s)).removesuffix('.0')} left"
         print(f"{said}, {told.text}" if told.text else said, file=sys.stderr, flush=True)
 
     return hear, lambda: None

@@ -15,6 +15,7 @@ import multiprocessing
 import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -84,25 +85,21 @@ def build_cache(
     if workers < 1:
         raise ArgumentError(f"workers={workers} is below 1", where="build_cache")
     home = Path(folder) / cache_key(dataset, settings)
-    try:
+    files = [os.fspath(record.path) for record in dataset.records]
+    with _trouble_named(home):
         home.mkdir(parents=True, exist_ok=True)
         for left in home.glob("*.part"):
             left.unlink(missing_ok=True)
-    except OSError as error:
-        raise DataError(f"the cache cannot be written ({error})", where=str(home)) from error
-    files = [os.fspath(record.path) for record in dataset.records]
-    todo = [n for n, name in enumerate(files) if not _is_made(_entry(home, n), name)]
-    done, total, broken = len(files) - len(todo), len(files), {}
-    if progress is not None:
-        progress(done, total)
-    for number, problem in _work(
-        home, settings, {n: files[n] for n in todo}, min(workers, max(1, len(todo)))
-    ):
-        done += 1
-        if problem:
-            broken[number] = problem
+        todo = {n: name for n, name in enumerate(files) if not _is_made(_entry(home, n), name)}
+        done, total, broken = len(files) - len(todo), len(files), dict[int, str]()
         if progress is not None:
             progress(done, total)
+        for number, problem in _work(home, settings, todo, min(workers, max(1, len(todo)))):
+            done += 1
+            if problem:
+                broken[number] = problem
+            if progress is not None:
+                progress(done, total)
     if broken and (not skip_broken or len(broken) == total):
         first = "; ".join(f"{files[n]}: {why}" for n, why in sorted(broken.items())[:3])
         raise DataError(
@@ -111,6 +108,19 @@ def build_cache(
             hint="mend or remove those lines of the manifest, or leave them out (--skip-broken)",
         )
     return Built(home, len(todo) - len(broken), total - len(todo), broken)
+
+
+@contextmanager
+def _trouble_named(home: Path) -> Iterator[None]:
+    try:
+        yield
+    except BrokenProcessPool as error:
+        raise DataError("a process of the cache died", where=str(home), hint="use fewer --workers") from error
+    except BrokenPipeError:  # whoever hears of the progress has left
+        raise
+    except OSError as error:
+        hint = "make room, or name another place (--cache)"
+        raise DataError(f"the cache cannot be written ({error})", where=str(home), hint=hint) from error
 
 
 def _work(
@@ -174,6 +184,7 @@ def _make_entry(entry: Path, name: str, settings: ViewSettings) -> str:
     try:
         arrays, size = _look(name, settings)
     except MediaError as error:
+        entry.unlink(missing_ok=True)  # of the file as it was before
         return error.what
     held = {"source": _fingerprint(name), "width": str(size[0]), "height": str(size[1])}
     part = entry.with_name(f"{entry.name}.{os.getpid()}.part")

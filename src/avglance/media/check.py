@@ -58,7 +58,8 @@ def check(
     """The state of a file; never raises for a bad one.
 
     ok: everything that is declared decodes. degraded: something decodes, but not all of it; the reasons say
-    what and where. failed: neither a picture nor a sound sample can be had; ``failure`` says why and what to do.
+    what and where. failed: neither a picture nor a sound sample can be had; ``failure`` says why and what to
+    do.
 
     Args:
         path: a local file.
@@ -101,17 +102,21 @@ def _decode_all(reader: VideoReader, tally: _Tally) -> None:
 
 def _count_packets(reader: VideoReader, tally: _Tally) -> None:
     lost: list[tuple[float, float]] = []
+    first, lost_s = math.inf, 0.0
     for start, end, is_picture, whole in reader.packets():
         if not whole:
             lost.append((start, end))
-        elif is_picture:
-            tally.picture_s += end - start
-            tally.picture_end = max(tally.picture_end, end)
-        else:
+        if is_picture:  # a picture is held until the next one: what counts is from the first to the end
+            first, tally.picture_end = min(first, start), max(tally.picture_end, end)
+            lost_s += 0.0 if whole else end - start
+        elif whole:
             tally.sound_s += end - start
+    tally.picture_s = max(tally.picture_end - first - lost_s, 0.0)
     if lost:
-        first, last = min(low for low, _ in lost), max(high for _, high in lost)
-        tally.reasons.append(Reason("damaged", f"{len(lost)} packets are marked as damaged", first, last))
+        text = f"{len(lost)} packets are marked as damaged"
+        tally.reasons.append(
+            Reason("damaged", text, min(low for low, _ in lost), max(high for _, high in lost))
+        )
     tally.loudest = 1.0  # what was not decoded cannot be called silent
 
 

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import itertools
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from avglance.errors import ArgumentError, MediaError
+from avglance.media.limits import Limits
 from avglance.media.pictures import PictureTrack
 from avglance.media.shots import RAW_FORMATS
 from avglance.media.sound import SoundTrack
@@ -16,6 +18,7 @@ from avglance.types import AudioTrack, MediaInfo
 
 _INDEX_SAMPLE = 1000  # index entries looked at to see whether the rate varies
 _NO_RATE = 1000.0
+_ROUNDING_S = 0.0015  # containers that round times to a millisecond are off by this much
 _ATTACHED = 0x0400  # libav's disposition bit of cover art
 
 
@@ -38,7 +41,7 @@ def first_streams(box: Any, audio_track: int, where: str) -> Declared:
 
     Raises:
         ArgumentError: there are sound tracks, but not that one.
-        MediaError: there is neither a picture nor a sound stream (kind ``no_video``), or none that can be decoded
+        MediaError: there is no picture and no sound stream (kind ``no_video``), or none that can be decoded
             (``unsupported``).
     """
     videos = [s for s in box.streams if s.type == "video" and not int(s.disposition) & _ATTACHED]
@@ -85,7 +88,11 @@ def codec_name(stream: Any) -> str:
 
 
 def describe(
-    declared: Declared, pictures: PictureTrack | None, sounds: SoundTrack | None, duration_s: float
+    declared: Declared,
+    pictures: PictureTrack | None,
+    sounds: SoundTrack | None,
+    duration_s: float,
+    sample: Sequence[float] = (),
 ) -> MediaInfo:
     """The public summary of a file; sizes after rotation and pixel shape."""
     width = height = 0
@@ -94,7 +101,7 @@ def describe(
         width, height = pictures.size
         if pictures.turn.quarters % 2:
             width, height = height, width
-        rate, variable = mean_rate(pictures.stream)
+        rate, variable = mean_rate(pictures.stream, sample)
         rotation = pictures.turn.clockwise
     return MediaInfo(
         duration_s=duration_s,
@@ -110,38 +117,45 @@ def describe(
     )
 
 
-def mean_rate(stream: Any) -> tuple[float, bool]:
-    """Mean pictures a second as the header or the index tells, and whether the rate varies."""
+def mean_rate(stream: Any, sample: Sequence[float]) -> tuple[float, bool]:
+    """Mean pictures a second as the header or the index tells, and whether the rate varies.
+
+    ``sample`` holds when the first pictures are shown, for containers whose index does not name them all.
+    """
     mean = float(stream.average_rate) if stream.average_rate else 0.0
     mean = mean if mean < _NO_RATE else 0.0  # a container in milliseconds with nothing to go by says 1000
     if stream.container.format.name in RAW_FORMATS:
         guess = stream.guessed_rate or stream.average_rate
         return (float(guess) if guess else 0.0), False
     entries = stream.index_entries
-    if len(entries) > 2 and len(entries) == stream.frames and stream.time_base:
-        sample = entries[:_INDEX_SAMPLE]
-        steps = [b.timestamp - a.timestamp for a, b in itertools.pairwise(sample)]
-        rounding = max(1.0, 0.0015 / float(stream.time_base))
-        return mean, max(steps) - min(steps) > 2 * rounding
-    base = float(stream.base_rate) if stream.base_rate else 0.0
-    return mean, bool(mean and base and abs(mean - base) > 0.02 * base)
+    tick = float(stream.time_base) if stream.time_base else 1e-3
+    times = list(sample)
+    if len(entries) > 2 and len(entries) == stream.frames:
+        times = [entry.timestamp * tick for entry in entries[:_INDEX_SAMPLE]]
+    steps = [b - a for a, b in itertools.pairwise(times) if b - a > _ROUNDING_S]  # VP8 hides pictures between
+    if len(steps) < 2:
+        return mean, False
+    varies = max(steps) - min(steps) > 2 * max(tick, _ROUNDING_S)
+    if not mean or (varies and sample):
+        mean = len(steps) / sum(steps)
+    return mean, varies
 
 
 def no_content(
-    path: str | os.PathLike[str], pictures: PictureTrack | None, sounds: SoundTrack | None
+    path: str | os.PathLike[str],
+    pictures: PictureTrack | None,
+    sounds: SoundTrack | None,
+    limits: Limits,
 ) -> MediaError:
     """The error for a file that opens but gives neither a picture nor a sound sample."""
-    packets = sum(track.packets for track in (pictures, sounds) if track is not None)
-    if packets == 0:
-        return MediaError(
-            "only a header: it holds no picture and no sound",
-            kind="truncated",
-            where=show(path),
-            hint="copy or download it again; the rest of the file is missing",
-        )
-    return MediaError(
-        "nothing in it can be decoded: it is damaged or encrypted",
-        kind="unsupported",
-        where=show(path),
-        hint="check the file in a player; a protected file has to be unlocked by its owner",
-    )
+    where = show(path)
+    if sum(track.packets for track in (pictures, sounds) if track is not None) == 0:
+        hint = "copy or download it again; the rest of the file is missing"
+        return MediaError("only a header, no picture and no sound", kind="truncated", where=where, hint=hint)
+    if pictures is not None and pictures.too_large:
+        what = f"its pictures are above {limits.max_pixels} pixels, or have no size"
+        hint = "raise Limits.max_pixels if you trust the file"
+        return MediaError(what, kind="limit", where=where, hint=hint)
+    what = "nothing in it can be decoded: it is damaged or encrypted"
+    hint = "check the file in a player; a protected file has to be unlocked by its owner"
+    return MediaError(what, kind="unsupported", where=where, hint=hint)

@@ -9,7 +9,7 @@ from avglance.errors import ArgumentError
 
 @dataclass(frozen=True)
 class Limits:
-    """What a file may declare or cost before it is refused: kind ``limit``, or ``timeout`` for seconds of work.
+    """What a file may declare or cost before it is refused: kind ``limit``, or ``timeout`` for seconds.
 
     Args:
         max_pixels: width x height of one picture, also where the size changes in the middle of a file.

@@ -27,8 +27,8 @@ _FULL_INDEX = (
 class PictureTrack:
     """One video stream of an open container; it owns the container.
 
-    ``now`` is the shot at hand, None before the first; pictures are decoded one after another from there, and a
-    seek is made only where a keyframe lies between it and what is wanted.
+    ``now`` is the shot at hand, None before the first; pictures are decoded one after another from there,
+    and a seek is made only where a keyframe lies between it and what is wanted.
     """
 
     def __init__(
@@ -65,8 +65,14 @@ class PictureTrack:
 
     @property
     def packets(self) -> int:
-        """How many packets went to the decoder."""
+        """How many whole packets went to the decoder."""
         return self._source.packets
+
+    @property
+    def too_large(self) -> bool:
+        """Whether the pictures have no size that is allowed: a declared one above the limit is taken away."""
+        codec = self.stream.codec_context
+        return self._source.too_large or not codec.width or not codec.height
 
     # ---- one after another ----
 
@@ -113,8 +119,8 @@ class PictureTrack:
     def shot_at(self, time: float, following: float | None = None) -> Shot | None:
         """What stands on the screen at ``time``; None: before the first or after the last picture.
 
-        ``following`` is the next time that will be asked for: where it lies beyond another keyframe, a keyframe
-        that is wanted exactly is decoded alone.
+        ``following`` is the next time that will be asked for: where it lies beyond another keyframe, a
+        keyframe that is wanted exactly is decoded alone.
         """
         if time < self.first_time - self._source.step_s - EPS_S:
             return None
@@ -162,7 +168,7 @@ class PictureTrack:
         return math.floor(time / self._source.tick + 0.01)
 
     def _seek(self, time: float, alone: float | None = None) -> bool:
-        """Go to the keyframe at or before ``time``, as far as the container can tell; False: it cannot seek."""
+        """Go to the keyframe at or before ``time``, if the container can tell; False: it cannot seek."""
         try:
             self.box.seek(self._ticks(time), stream=self.stream, backward=True)
         except av.error.FFmpegError:
@@ -222,7 +228,7 @@ class PictureTrack:
         return bool(name.startswith(_FULL_INDEX))
 
     def _index_key(self, time: float) -> float | None:
-        """The index's time (decode time in MP4) of the keyframe at or before ``time``; None: it cannot tell."""
+        """The index's time (decode time in MP4) of the keyframe at or before ``time``; None: unknown."""
         entries, tick = self.stream.index_entries, self._source.tick
         if not len(entries):
             return None
@@ -237,7 +243,7 @@ class PictureTrack:
         return self._source.key_delay_s if self.box.format.name.startswith("mov") else 0.0
 
     def keyframe_near(self, time: float) -> float:
-        """The presentation time of the keyframe nearest to ``time``, without an index the one at or before."""
+        """The presentation time of the keyframe nearest to ``time``; without an index, of the one before."""
         before = self._key_at(time)
         entries = self.stream.index_entries
         wanted = self._ticks(time - self._delay()) + 1

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Self
 
+import av.error
 import numpy as np
 from numpy.typing import NDArray
 
@@ -104,7 +105,7 @@ class VideoReader:
         no_picture = pictures is None or not pictures.found
         no_sound = sounds is None or not sounds.found
         if no_picture and no_sound:
-            raise no_content(self.path, pictures, sounds)
+            raise no_content(self.path, pictures, sounds, self.limits)
         if pictures is not None and no_picture:
             self._spent.note("no_picture_decoded", "the file declares pictures, but none can be decoded")
             pictures.close()
@@ -131,7 +132,7 @@ class VideoReader:
         if ends.promised is not None:
             text = "the file ends before its header says"
             self._spent.note("truncated", text, duration, ends.promised - self._origin)
-        self.info: MediaInfo = describe(declared, pictures, sounds, duration)
+        self.info: MediaInfo = describe(declared, pictures, sounds, duration, ends.sample)
 
     def _span(self, track: PictureTrack | SoundTrack | None, ends: Ends) -> tuple[float, float] | None:
         """First to last of a track on the clock."""
@@ -179,11 +180,11 @@ class VideoReader:
     def frames_at(
         self, times: Sequence[float], *, max_side: int | None = None
     ) -> Iterator[tuple[int, Frame | None]]:
-        """The pictures on the screen at ``times``, in one forward pass: pairs (index into ``times``, picture).
+        """The pictures on the screen at ``times``, in one forward pass: (index into ``times``, picture).
 
-        The pairs come in the order of time. The picture at t is the last one with ``time_s`` <= t; t before the
-        first picture by no more than a frame gives the first. None: no picture there, because it is lost or the
-        pictures have not begun or are over. Each picture is decoded once.
+        The pairs come in the order of time. The picture at t is the last one with ``time_s`` <= t; t before
+        the first picture by no more than a frame gives the first. None: no picture there, because it is lost
+        or the pictures have not begun or are over. Each picture is decoded once.
 
         Args:
             times: seconds on the clock, in any order.
@@ -201,7 +202,7 @@ class VideoReader:
     def _frames(
         self, wanted: NDArray[np.float64], max_side: int | None
     ) -> Iterator[tuple[int, Frame | None]]:
-        last: tuple[Shot, Frame] | None = None
+        last: tuple[Shot, Frame | None] | None = None
         order = np.argsort(wanted, kind="stable")
         for i in order:
             later = int(np.searchsorted(wanted, wanted[i], "right", sorter=order))
@@ -223,15 +224,20 @@ class VideoReader:
             return None
         # the last picture wanted is looked up as if the next one lay far away
         following = _FOREVER_S if following_s is None else following_s + self._origin
+        time_s = min(max(time_s, -_FOREVER_S), _FOREVER_S)  # beyond that no container can count
         return self._pictures.shot_at(time_s + self._origin, following)
 
-    def _frame(self, shot: Shot, max_side: int | None) -> Frame:
+    def _frame(self, shot: Shot, max_side: int | None) -> Frame | None:
+        """The shot as a picture; None where its pixel format cannot be turned into RGB."""
         assert self._pictures is not None  # shots come from it
-        size = fit_inside(*self._pictures.size, max_side)
-        image = to_rgb(shot.frame, size, self._pictures.turn)
+        start, end = shot.time - self._origin, self._pictures.end_of(shot) - self._origin
+        try:
+            image = to_rgb(shot.frame, fit_inside(*self._pictures.size, max_side), self._pictures.turn)
+        except (av.error.FFmpegError, ValueError):
+            self._spent.note("damaged", "pictures cannot be turned into colours", start, end)
+            return None
         self._spent.frames_delivered += 1
-        end = self._pictures.end_of(shot)
-        return Frame(shot.time - self._origin, end - self._origin, image)
+        return Frame(start, end, image)
 
     def timeline(self) -> Iterator[tuple[float, float, bool]]:
         """(start, end, whole) of every picture in order: all are decoded, none is converted.

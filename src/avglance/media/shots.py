@@ -5,6 +5,7 @@ Times in this file are the stream's own seconds.
 
 from __future__ import annotations
 
+import errno
 import heapq
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -38,12 +39,22 @@ class Shot:
     frame: Any | None
 
 
+def demux(box: Any, *streams: Any) -> Iterator[Any]:
+    """Packets of these streams; a stream that first appears in the middle of a file is left out."""
+    while True:
+        try:
+            yield from box.demux(*streams)
+            return
+        except IndexError:  # PyAV knows only the streams that were there when the file was opened
+            continue
+
+
 def read_packets(box: Any, stream: Any, spent: Spent) -> Iterator[Any]:
-    """Packets of one stream from the present position on, then None; over read errors where the file goes on."""
+    """Packets of one stream from here on, then None; past read errors where the file goes on."""
     failed = 0
     while failed < _READ_ERRORS:
         try:
-            for packet in box.demux(stream):
+            for packet in demux(box, stream):
                 failed = 0
                 spent.check_time()
                 if packet.size:
@@ -60,9 +71,10 @@ def read_packets(box: Any, stream: Any, spent: Spent) -> Iterator[Any]:
 class ShotSource:
     """Decodes one video stream into shots; ``restart`` after every seek.
 
-    A picture counts as lost where the decoder marks it as damaged, or where a packet's picture never came: after a
-    decoding error until the next keyframe, and for codecs that give one picture a packet at any time. A gap between
-    timestamps without any of these is a picture that is held, as files of variable rate have them.
+    A picture counts as lost where the decoder marks it as damaged, or where a packet's picture never came:
+    after a decoding error until the next keyframe, and for codecs that give one picture a packet at any
+    time. A gap between timestamps without any of these is a picture that is held, as files of variable rate
+    have them.
     """
 
     def __init__(self, box: Any, stream: Any, spent: Spent) -> None:
@@ -75,7 +87,8 @@ class ShotSource:
         self.step_s = 1 / float(rate) if rate else FALLBACK_STEP_S
         self.gop_s = _FIRST_GOP_S  # the largest distance of keyframes seen
         self.key_delay_s = 0.0  # presentation minus decode time of the last keyframe
-        self.packets = 0
+        self.packets = 0  # whole ones that went to the decoder
+        self.too_large = False
         self._last_key: float | None = None
         self.restart(wait=False)
 
@@ -118,14 +131,15 @@ class ShotSource:
     def _frames(self, packet: Any | None) -> list[Any]:
         try:
             return list(self._codec.decode(packet))
-        except av.error.FFmpegError:
+        except av.error.FFmpegError as error:
             self._fault = True
+            self.too_large |= error.errno == errno.EINVAL  # what decoders say to a size above ``max_pixels``
             return []
 
     def _stands_alone(self, packet: Any) -> bool:
         if self._alone is None or not packet.is_keyframe or packet.pts is None:
             return False
-        return abs(packet.pts * self.tick - self._alone) < EPS_S
+        return bool(abs(packet.pts * self.tick - self._alone) < EPS_S)
 
     def _accept(self, packet: Any) -> bool:
         """Whether the packet goes to the decoder; keeps what it says about time."""
@@ -137,7 +151,7 @@ class ShotSource:
             self._wait = 0
         if self.sent_s == float("-inf") and stamp is not None and packet.is_keyframe:
             self._floor = stamp * self.tick
-        self.packets += 1
+        self.packets += not packet.is_corrupt
         self._spent.frames_decoded += 1
         sent = packet.dts if packet.dts is not None else packet.pts
         if sent is not None:

@@ -142,10 +142,10 @@ class SoundTrack:
             yield from filter(None, [run.put(None)])
 
     def _frames(self) -> Iterator[tuple[float, Any]]:
-        """Decoded frames with their time, from the present position on, past errors where the file goes on."""
+        """Decoded frames with their time, from here on, past errors where the file goes on."""
         clock: float | None = None
         for packet in read_packets(self.box, self.stream, self._spent):
-            self.packets += packet is not None
+            self.packets += packet is not None and not packet.is_corrupt
             try:
                 frames = self._codec.decode(packet)
             except av.error.FFmpegError:

@@ -25,8 +25,8 @@ FORMATS = (
 def open_media(path: str | os.PathLike[str], limits: Limits) -> Any:
     """The open container of a local file (``av.container.InputContainer``), checked against ``limits``.
 
-    Only the file itself is read: the protocol is fixed to ``file``, containers that name other files are not on
-    the list, and the path is absolute, so that no name can be an option or an address.
+    Only the file itself is read: the protocol is fixed to ``file``, containers that name other files are not
+    on the list, and the path is absolute, so that no name can be an option or an address.
 
     Raises:
         MediaError: with a kind of ``errors.FAILURE_KINDS`` and advice.

@@ -6,6 +6,7 @@ Times in this file are the stream's own seconds.
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -15,11 +16,12 @@ import av
 import av.error
 
 from avglance.media.limits import Limits
-from avglance.media.shots import RAW_FORMATS
+from avglance.media.shots import RAW_FORMATS, demux
 from avglance.media.source import file_size, open_media
 from avglance.media.spent import Spent
 
 _LOOK_BACK_S = 2.0
+_SAMPLE = 64
 # formats whose duration libav itself finds by reading the end of the file
 _HONEST = frozenset({"mpegts", "ogg", "mpeg", "wav", "w64"})
 _EXACT = ("mov", "matroska")  # formats that declare their length to the millisecond
@@ -32,14 +34,17 @@ class Ends:
 
     by_index: dict[int, float]
     promised: float | None
+    sample: tuple[
+        float, ...
+    ] = ()  # when the first pictures are shown, where the file had to be opened for its end
 
 
 def true_ends(streams: list[Any], path: str | os.PathLike[str], *, limits: Limits, spent: Spent) -> Ends:
     """Where the streams (of open containers, which are left where they stand) truly end.
 
-    MP4 with an index: the last sample that lies inside the file. Others: the file is opened once more for a seek
-    to the declared end and the packets from there; a stream without a duration is read through, packet by packet,
-    without decoding.
+    MP4 with an index: the last sample that lies inside the file. Others: the file is opened once more for a
+    seek to the declared end and the packets from there; a stream without a duration is read through, packet
+    by packet, without decoding.
     """
     found: dict[int, float] = {}
     unknown: list[int] = []
@@ -53,12 +58,21 @@ def true_ends(streams: list[Any], path: str | os.PathLike[str], *, limits: Limit
             found[stream.index] = declared
         else:
             unknown.append(stream.index)
+    sample: tuple[float, ...] = ()
     if unknown:
         with open_media(path, limits) as box:
+            sample = _first_times(box, [s.index for s in streams if s.type == "video"], spent)
             found.update(_packet_ends(box, unknown, promised, spent))
     slack = _SLACK_S if name.startswith(_EXACT) else max(1.0, 0.03 * promised)
     short = promised - max(found.values()) > slack
-    return Ends(found, promised if short else None)
+    return Ends(found, promised if short else None, sample)
+
+
+def _first_times(box: Any, indices: list[int], spent: Spent) -> tuple[float, ...]:
+    """When the first pictures are shown, in order, by their packets."""
+    if not indices:
+        return ()
+    return tuple(sorted(start for _, start, _, _ in itertools.islice(_walk(box, indices, spent), _SAMPLE)))
 
 
 def declared_end(stream: Any) -> float | None:
@@ -106,7 +120,7 @@ def _packet_ends(box: Any, indices: list[int], declared: float, spent: Spent) ->
         if len(ends) == len(indices):
             return ends
         back *= 8
-    with contextlib.suppress(av.error.FFmpegError):  # nothing was read yet, or what follows still counts
+    with contextlib.suppress(av.error.FFmpegError):  # what follows still counts
         box.seek(box.start_time or 0, backward=True)
     ends = _read_ends(box, indices, spent)
     return {index: ends.get(index, 0.0) for index in indices}
@@ -134,7 +148,7 @@ def _walk(box: Any, indices: list[int], spent: Spent) -> Iterator[tuple[int, flo
     ticks = {i: float(stream.time_base or 0) or 1e-3 for i, stream in streams.items()}
     counts = dict.fromkeys(indices, 0)
     try:
-        for packet in box.demux(*streams.values()):
+        for packet in demux(box, *streams.values()):
             spent.check_time()
             if not packet.size:
                 continue

@@ -1,10 +1,10 @@
 """What a recognition truly spends: seconds by stage, and multiply-adds by stage and video.
 
-The rule of the multiply-adds (MACs): convolutions, linear layers, recurrent layers and the matrices of attention, as
-``torch.utils.flop_counter`` sees them (halved, it counts two operations each), counted once per module and shape of
-one row and multiplied by the rows that ran; to them come, by formula, the log-mel front end, the resize to the glance
-and the crop. Biases, normalisation, activations, pooling and softmax are not counted. The resize of a decoded frame
-to the source square belongs to the reader.
+The rule of the multiply-adds (MACs): convolutions, linear layers, recurrent layers and the matrices of
+attention, as ``torch.utils.flop_counter`` sees them (halved, it counts two operations each), counted
+once per module and shape of one row and multiplied by the rows that ran; to them come, by formula, the
+log-mel front end, the resize to the glance and the crop. Biases, normalisation, activations, pooling and
+softmax are not counted. The resize of a decoded frame to the source square belongs to the reader.
 """
 
 from __future__ import annotations
@@ -70,8 +70,8 @@ def crop_macs(patch_side: int) -> int:
 class Meter:
     """Counts while a system recognises ``videos`` videos.
 
-    ``seconds`` has one sum a stage; ``macs`` int64 (B,) a stage. Seconds that a view spends in decoding are put
-    under ``decode`` and not under the stage that asked.
+    ``seconds`` has one sum a stage; ``macs`` int64 (B,) a stage. Seconds that a view spends in decoding are
+    put under ``decode`` and not under the stage that asked.
     """
 
     def __init__(self, videos: int) -> None:

@@ -6,8 +6,8 @@ Paper: Audio-Visual Glance Network (ICCV 2023). Read beside it:
   fusion and classes     -> AVGN.answer      every loss          -> AVGN.losses
 Differs from the paper, or fills what it leaves open:
   - widths, loss weights, rates and the log-mel recipe are ours: the paper's are not published;
-  - both branches (policy and random patches) go through the focus encoder in one batch: its batch norm sees
-    them mixed;
+  - with the heat-map policy both branches (policy and random patches) go through the focus encoder in one
+    batch: its batch norm sees them mixed;
   - missing sight or sound is a learned vector, trained by dropping whole modalities (DropPathway);
   - snippets without a picture rank after all others: they may be salient, but cannot be looked at;
   - ``policy="heatmap"`` (the nano preset) draws two cells of the enhanced map in training and averages the
@@ -20,7 +20,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from avglance.parts.attention import AESPA
 from avglance.parts.clips import Clips
@@ -53,6 +53,7 @@ from avglance.systems.base import (
     drop_videos,
     flat_places,
     mean_evidence,
+    seeded_layers,
     spread,
     to_tensor,
     unordered,
@@ -83,8 +84,9 @@ class AVGN(System):
     """Audio-Visual Glance Network.
 
     Inputs and the named result: ``System``. At the paper's settings (T=16, K=8, P=128, C=200) an answer takes
-    17,126,434,816 multiply-adds; the meter adds to them the auxiliary heads, the log-mel front end and the crops.
-    Reproduced: the data flow and every kind of loss. Not reproduced: results (we know of no published figures).
+    17,126,434,816 multiply-adds; the meter adds to them the auxiliary heads, the log-mel front end and the
+    crops. Reproduced: the data flow and every kind of loss. Not reproduced: results (we know of no published
+    figures).
     """
 
     Settings = AVGNSettings
@@ -148,7 +150,7 @@ class AVGN(System):
     def enhance(self, seen: Glimpse, order: Tensor, looked: Tensor, *, spend: Meter | Unmetered) -> Tensor:
         """Maps of the moments after AESPA, (B, K, D, h, w): the sound of the whole video enters each."""
         maps = along(seen.map, order)
-        if not self.settings.switches.hear_aim:
+        if not self.settings.switches.hear_aim or not bool(looked.any()):
             return maps
         active = looked.any(1)
         memory = spend.run(
@@ -192,21 +194,21 @@ class AVGN(System):
         fused = self.fuse(seen, order, near)
         rows = looked.nonzero()[:, 0]
         prefix = spend.run("answer", self.classifier, fused, rows=rows, row=(fused[:1, :1],))
-        logits = prefix[torch.arange(len(order)), (looked.sum(1) - 1).clamp(min=0)]
-        heads = []
-        for head, features, ran in (
-            (self.head_picture, seen.picture, seen.visible),
-            (self.head_sound, seen.sound, seen.audible),
-            (self.head_focus, near, looked),
-        ):
-            at = ran.nonzero()[:, 0]
-            heads.append((spread(spend.run("answer", head, features[ran], rows=at), ran), ran))
-        heard, closely = heads[1][0], heads[2][0]
+        last = (looked.sum(1) - 1).clamp(min=0)
+        logits = prefix[torch.arange(len(order), device=last.device), last]
+
+        def ask_head(head: AuxHead, features: Tensor, ran: Tensor) -> Tensor:
+            return spread(spend.run("answer", head, features[ran], rows=ran.nonzero()[:, 0]), ran)
+
+        shown = ask_head(self.head_picture, seen.picture, seen.visible)
+        heard = ask_head(self.head_sound, seen.sound, seen.audible)
+        close = unordered(ask_head(self.head_focus, near, looked), order, seen.visible)
         weights = saliency.masked_fill(~seen.audible, -torch.inf).softmax(1).nan_to_num(0.0)
         by_ear = (weights[..., None] * heard).sum(1)
         logits = torch.where(looked.any(1, keepdim=True), logits, by_ear)
-        heads[2] = (unordered(closely, order, seen.visible), unordered(looked, order, seen.visible))
-        return logits.softmax(-1), mean_evidence(heads)
+        closely = unordered(looked, order, seen.visible)
+        evidence = mean_evidence([(shown, seen.visible), (heard, seen.audible), (close, closely)])
+        return logits.softmax(-1), evidence
 
     def _decide(
         self, seen: Glimpse, saliency: Tensor, order: Tensor, looked: Tensor, boxes: Tensor, near: Tensor,
@@ -272,6 +274,10 @@ class AVGN(System):
     def losses(self, clips: Clips, *, rng: torch.Generator, epoch: int) -> dict[str, Tensor]:
         """Named, weighted terms: prefix, picture, sound, focus, saliency, ordered, masked (and teacher)."""
         self.check_clips(clips)
+        with seeded_layers(rng, clips.device):
+            return self._losses(clips, rng, epoch)
+
+    def _losses(self, clips: Clips, rng: torch.Generator, epoch: int) -> dict[str, Tensor]:
         s, w, free = self.settings, self.settings.switches, Unmetered()
         audible = drop_videos(clips.audible & w.listens, s.drop_sound, rng)
         visible = drop_videos(clips.visible, s.drop_pictures, rng)
@@ -281,17 +287,19 @@ class AVGN(System):
         order = self._training_order(saliency.logits, visible, epoch)
         shown = along(visible, order)
         near, other = self._two_branches(clips, seen, order, rng)  # (B, T, D) each, in order
-        prefix = self.classifier(torch.cat([self.fuse(seen, order, near), self.fuse(seen, order, other)]))
-        first, second = (classification(x, y, present=shown) for x in prefix.chunk(2))
-        terms = {"prefix": 0.5 * (first + second)}
+        first, second = (self.classifier(self.fuse(seen, order, x)) for x in (near, other))
+        both = classification(first, y, present=shown) + classification(second, y, present=shown)
+        terms = {"prefix": 0.5 * both}
         heads = self.head_picture(seen.picture), self.head_sound(seen.sound), self.head_focus(near)
         if w.auxiliary:
-            terms["picture"] = w.auxiliary * classification(heads[0], y, present=visible)
-            terms["sound"] = w.auxiliary * classification(heads[1], y, present=audible)
-            both = classification(heads[2], y, present=shown) + classification(
-                self.head_focus(other), y, present=shown
+            first = self._auxiliary_places(order, epoch)
+            here = unordered(first, order, visible)
+            terms["picture"] = w.auxiliary * classification(heads[0], y, present=visible & here)
+            terms["sound"] = w.auxiliary * classification(heads[1], y, present=audible & here)
+            pair = heads[2], self.head_focus(other)
+            terms["focus"] = (
+                0.5 * w.auxiliary * sum(classification(x, y, present=shown & first) for x in pair)
             )
-            terms["focus"] = 0.5 * w.auxiliary * both
         closely = unordered(heads[2], order, visible)
         teacher = mean_logits([(heads[0], visible), (heads[1], audible), (closely, visible)])
         if w.teacher == "fused":
@@ -309,6 +317,13 @@ class AVGN(System):
                 seen.picture, sound, rng=rng, visible=visible
             )
         return terms
+
+    def _auxiliary_places(self, order: Tensor, epoch: int) -> Tensor:
+        """Which snippets count in the losses of the auxiliary heads: bool (B, T) along the order."""
+        w, snippets = self.settings.switches, self.settings.snippets
+        if w.auxiliary_at == "all" or epoch < w.order_warmup:
+            return torch.ones_like(order, dtype=torch.bool)
+        return torch.arange(snippets, device=order.device).expand_as(order) < max(1, snippets // 4)
 
     def _training_order(self, saliency: Tensor, visible: Tensor, epoch: int) -> Tensor:
         if epoch >= self.settings.switches.order_warmup:
@@ -332,8 +347,11 @@ class AVGN(System):
         index = torch.cat([index.repeat_interleave(n), index])
         boxes = corner_to_box(flat, s.patch_side, s.source_side)
         patches = crop(clips.pictures.flatten(0, 1), boxes, s.patch_side, index=index)
-        close = self.focus(patches, rows=index, spend=Unmetered())
-        drawn, other = close[: -order.numel()], close[-order.numel() :]
+        cut = len(index) - order.numel()
+        if corners.requires_grad:  # apart, or batch norm would carry the random branch to the policy
+            drawn, other = (self.encode_focus(x)[1] for x in (patches[:cut], patches[cut:]))
+        else:
+            drawn, other = self.encode_focus(patches)[1].tensor_split([cut])
         near = (drawn.reshape(*weights.shape, -1) * weights[..., None]).sum(2)
         return near, other.reshape(*order.shape, -1)
 

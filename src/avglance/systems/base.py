@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
@@ -177,7 +178,7 @@ def check_shares(settings: Any, *names: str) -> None:
 
 
 def close_look_macs(focus: nn.Module, sound: nn.Module, *, snippets: int, side: int) -> int:
-    """Multiply-adds of a focus encoder on whole squares and of a sound encoder with its log-mels, T times."""
+    """Multiply-adds of a focus encoder on whole squares and of a sound encoder, log-mels too, T times."""
     device = next(focus.parameters()).device
     look = row_macs(focus, torch.zeros(1, 3, side, side, device=device))
     hear = row_macs(sound, torch.zeros(1, 1, MEL_FRAMES, MEL_BANDS, device=device))
@@ -269,6 +270,16 @@ def build_encoder(
                 layer.inplace = True  # with channels-last a third of the time of a step on a CPU
         return encoder
     return TimmEncoder(name, in_chans=1 if sense == "sound" else 3, pretrained=pretrained)
+
+
+@contextmanager
+def seeded_layers(rng: torch.Generator, device: torch.device) -> Iterator[None]:
+    """Inside, layers that draw from torch's global state (dropout) follow ``rng``; the state is put back."""
+    seed = int(torch.randint(2**62, (1,), generator=rng, device=rng.device))
+    devices = [device] if device.type == "cuda" else []
+    with torch.random.fork_rng(devices=devices):
+        torch.manual_seed(seed)
+        yield
 
 
 def coarse_to_fine(snippets: int) -> list[int]:

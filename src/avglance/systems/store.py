@@ -1,8 +1,8 @@
 """A model is a folder: weights with their settings, classes, a card, and checksums of all three.
 
 ``model.safetensors`` (header: format, system, settings as JSON), ``classes.json``, ``card.json`` and
-``checksums.json``. Loading is strict: whatever is missing, changed or unfit is named in a ``CheckpointError``.
-Pickled weights are refused.
+``checksums.json``. Loading is strict: whatever is missing, changed or unfit is named in a
+``CheckpointError``. Pickled weights are refused.
 """
 
 from __future__ import annotations

@@ -33,6 +33,7 @@ from avglance.systems.base import (
     check_shares,
     close_look_macs,
     drop_videos,
+    seeded_layers,
     spread,
     unordered,
 )
@@ -114,9 +115,10 @@ class TSNSettings:
 class TSN(System):
     """Temporal segment network with sound, on all T snippets or on a uniform K of them.
 
-    Inputs and the named result: ``System``. Saliency is flat (it chooses nothing); ``looked`` are the snippets
-    used, their boxes the whole square. At the paper's settings a snippet takes 4,122,924,288 multiply-adds in its
-    convolutions. Snippets of which nothing is left are not averaged, unless there are no others.
+    Inputs and the named result: ``System``. Saliency is flat (it chooses nothing); ``looked`` are the
+    snippets used, their boxes the whole square. At the paper's settings a snippet takes 4,122,924,288
+    multiply-adds in its convolutions. Snippets of which nothing is left are not averaged, unless there are no
+    others.
     """
 
     Settings = TSNSettings
@@ -202,8 +204,9 @@ class TSN(System):
         audible = drop_videos(some.audible, self.settings.drop_sound, rng)
         visible = drop_videos(some.visible, self.settings.drop_pictures, rng)
         y = draw_labels(clips.targets, rng)
-        features = self._features(some, visible, audible)
-        logits, _ = self.answer(features, visible | audible, spend=Unmetered())
+        with seeded_layers(rng, clips.device):
+            features = self._features(some, visible, audible)
+            logits, _ = self.answer(features, visible | audible, spend=Unmetered())
         return {"answer": classification(logits, y)}
 
     def _segments(self, videos: int, rng: torch.Generator) -> Tensor:

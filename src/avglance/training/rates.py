@@ -14,7 +14,7 @@ from avglance.errors import ArgumentError
 from avglance.systems.base import Group, Stage, System
 
 WARM, START, END = 0.3, 1 / 25, 4e-6
-"""One cycle: share of the steps that rise, first and last rate as shares of the highest (torch's defaults)."""
+"""One cycle: share of the steps that rise, first and last rate as shares of the highest (as in torch)."""
 
 
 def factor(schedule: Literal["onecycle", "cosine"], step: int, steps: int) -> float:
@@ -52,7 +52,7 @@ def optimisers(system: System, stage: Stage, *, scale: float, trainable: frozens
         trainable: names that may be trained at all.
 
     Raises:
-        ArgumentError: a group is empty, or a parameter is in two.
+        ArgumentError: a parameter is in two groups, or nothing is left to train.
     """
     for name, parameter in system.named_parameters():
         parameter.requires_grad_(name in trainable)
@@ -97,8 +97,12 @@ def share_epochs(stages: Sequence[Stage], epochs: int) -> list[int]:
     """How many epochs each stage gets: by their shares, at least one each, ``epochs`` in all.
 
     Raises:
-        ArgumentError: there are more stages than epochs.
+        ArgumentError: there are more stages than epochs, or a stage's rate is not above 0.
     """
+    for stage in stages:
+        for group in stage.groups:
+            if not 0 < group.rate < math.inf:
+                raise ArgumentError(f"the rate must be above 0, got {group.rate}", where=stage.name)
     if not stages or epochs < len(stages):
         raise ArgumentError(f"{epochs} epochs cannot be shared by {len(stages)} stages", where="share_epochs")
     whole = sum(stage.epochs_share for stage in stages)

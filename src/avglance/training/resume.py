@@ -44,7 +44,22 @@ class Place:
 
 
 def save_state(folder: Path, place: Place, system: nn.Module, found: Sequence[Optimizer]) -> None:
-    """Writes the state of a run below ``folder`` and removes the one before."""
+    """Writes the state of a run below ``folder`` and removes the one before.
+
+    Raises:
+        CheckpointError: it cannot be written; the one before is still there.
+    """
+    try:
+        _write_state(folder, place, system, found)
+    except (OSError, SafetensorError) as error:
+        raise CheckpointError(
+            f"the state of the run cannot be written ({error})",
+            where=str(folder),
+            hint="make room on the disk; the same command goes on from the state before",
+        ) from error
+
+
+def _write_state(folder: Path, place: Place, system: nn.Module, found: Sequence[Optimizer]) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     part = folder / f".{place.step:09d}.{os.getpid()}"
     shutil.rmtree(part, ignore_errors=True)

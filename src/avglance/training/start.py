@@ -19,6 +19,7 @@ from avglance.training import runfolder
 from avglance.training.batches import Batches, split
 from avglance.training.draws import WEIGHTS, seed_of
 from avglance.training.loop import Loop
+from avglance.training.rates import share_epochs
 from avglance.training.settings import Told, TrainSettings
 from avglance.training.validate import UNMEASURED_THRESHOLD, figures, span_threshold
 
@@ -71,6 +72,7 @@ def train(
         torch.manual_seed(seed_of(settings.seed, WEIGHTS))
         system = build(settings.system, classes=len(dataset.classes), **settings.changes)
     k = system.check_budget(settings.budget or max(1, round(system.max_k / 4)))
+    share_epochs(system.stages(), settings.epochs)  # what is wrong there is told before anything is written
     accelerator = _accelerator(device)
     said = runfolder.describe(
         settings, dataset, system.settings, device=str(accelerator.device), command=command
@@ -105,7 +107,13 @@ def _accelerator(device: str) -> Accelerator:
         raise ArgumentError(
             "torch sees no CUDA device", where="train", hint="--device cpu, or see `avglance doctor`"
         )
-    accelerator = Accelerator(cpu=device == "cpu" or not torch.cuda.is_available())
+    wanted = "cpu" if device == "cpu" or not torch.cuda.is_available() else "cuda"
+    try:
+        accelerator = Accelerator(cpu=wanted == "cpu")
+    except ValueError as error:  # it keeps its device for the life of a process
+        raise _other_device(wanted) from error
+    if accelerator.device.type != wanted:
+        raise _other_device(wanted)
     if accelerator.num_processes > 1:
         raise ArgumentError(
             f"training runs in one process, {accelerator.num_processes} were started",
@@ -113,6 +121,14 @@ def _accelerator(device: str) -> Accelerator:
             hint="start it without a launcher",
         )
     return accelerator
+
+
+def _other_device(wanted: str) -> ArgumentError:
+    return ArgumentError(
+        f"this process has trained on another device than {wanted} before",
+        where="train",
+        hint="train in a new process",
+    )
 
 
 def _cached(
@@ -152,6 +168,8 @@ def _loop(
     size = min(settings.batch or system.stages()[0].batch, len(training))
     if size < 2:
         raise DataError("a training needs at least two videos a batch", where=str(cache.dataset.folder))
+    for n in held_out.tolist():  # a wrong truth file is told now, not after the first epoch
+        _ = getattr(cache.records[n].truth, "span", None)
     runfolder.write_split(
         out,
         cache.dataset,

@@ -116,7 +116,7 @@ def span_threshold(said: Answers, cache: Cache, indices: NDArray[np.int64]) -> d
     videos, truth = [], []
     for row, index in enumerate(indices.tolist()):
         known = cache.records[index].truth
-        if known is not None:
+        if known is not None and said.targets[row].sum() == 1:  # of several labels the truth names none
             label = int(said.targets[row].argmax())
             duration_s = cache.facts(index)[0]
             videos.append((said.saliency[row], said.evidence[row, :, label], said.times[row], duration_s))

@@ -1,0 +1,232 @@
+"""The main job on the command line: what is printed where, and with which code it ends."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from avglance.app import api, cli, tag
+from avglance.app.render import TOY_BANNER
+from avglance.types import Failure
+
+
+class FakeModel:
+    """Answers from a table: a Recognition, a Failure, or something to raise."""
+
+    def __init__(self, answers: dict[str, object]) -> None:
+        self.answers, self.asked = answers, {}
+
+    def budget(self, budget: object) -> int:
+        return 4
+
+    def look_many(self, paths, **asked: object):
+        self.asked = asked
+        for path in paths:
+            answer = self.answers[Path(path).name]
+            if isinstance(answer, BaseException):
+                raise answer
+            seen = api.Sightings((None,) * 3, (None,) * 16, (True,) * 16)
+            yield answer if isinstance(answer, Failure) else (answer, seen)
+
+
+@pytest.fixture
+def use(monkeypatch: pytest.MonkeyPatch) -> Callable[..., FakeModel]:
+    def put(**answers: object) -> FakeModel:
+        model = FakeModel({f"{name}.mp4": answer for name, answer in answers.items()})
+        monkeypatch.setattr(api, "load", lambda name, device: model)
+        return model
+
+    return put
+
+
+def failure(name: str, kind: str = "empty") -> Failure:
+    return Failure(f"{name}.mp4", kind, "an empty file", "copy it again")
+
+
+def test_piped_answers_are_json_lines(use, make_answer, capsys: pytest.CaptureFixture[str]) -> None:
+    use(a=make_answer("a.mp4"), b=failure("b"), c=make_answer("c.mp4"))
+    assert cli.main(["tag", "a.mp4", "b.mp4", "c.mp4"]) == 6
+    out, err = capsys.readouterr()
+    lines = [json.loads(line) for line in out.splitlines()]
+    assert [(line["video"], line["verdict"]) for line in lines] == [
+        ("a.mp4", "degraded"),
+        ("b.mp4", "failed"),
+        ("c.mp4", "degraded"),
+    ]
+    assert lines[0]["banner"] == TOY_BANNER
+    assert err == "avglance: 1 of 3 files could not be read\n"
+
+
+def test_a_terminal_gets_tables(
+    use, make_answer, terminal, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    use(a=make_answer("a.mp4"), b=failure("b"))
+    monkeypatch.setattr(sys, "stdout", terminal)
+    monkeypatch.setenv("NO_COLOR", "1")
+    assert cli.main(["tag", "a.mp4", "b.mp4", "--quiet"]) == 6
+    assert terminal.text.startswith("a.mp4  00:24.0  degraded\n")
+    assert "\n\nb.mp4  failed: empty\n  an empty file\n  hint: copy it again\n" in terminal.text
+    assert capsys.readouterr().err == ""
+
+
+def test_json_wins_on_a_terminal(use, make_answer, terminal, monkeypatch: pytest.MonkeyPatch) -> None:
+    use(a=make_answer("a.mp4"))
+    monkeypatch.setattr(sys, "stdout", terminal)
+    assert cli.main(["tag", "a.mp4", "--json"]) == 0
+    assert json.loads(terminal.text)["video"] == "a.mp4"
+
+
+@pytest.mark.parametrize(
+    ("files", "code"),
+    [
+        (["ok.mp4"], 0),
+        (["ok.mp4", "ok.mp4"], 0),
+        (["empty.mp4"], 3),
+        (["bug.mp4"], 1),
+        (["ok.mp4", "empty.mp4"], 6),
+        (["empty.mp4", "empty.mp4"], 6),
+        (["ok.mp4", "bug.mp4"], 6),
+    ],
+)
+def test_exit_codes(
+    use, make_answer, files: list[str], code: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    use(ok=make_answer("ok.mp4"), empty=failure("empty"), bug=failure("bug", "error"))
+    assert cli.main(["tag", *files]) == code
+    assert len(capsys.readouterr().out.splitlines()) == len(files)
+
+
+def test_each_answer_is_printed_when_it_is_there(
+    use, make_answer, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    use(a=make_answer("a.mp4"), b=KeyboardInterrupt(), c=make_answer("c.mp4"))
+    page = tmp_path / "my.html"
+    assert cli.main(["tag", "a.mp4", "b.mp4", "c.mp4", "--report", str(page)]) == 130
+    out, err = capsys.readouterr()
+    assert [json.loads(line)["video"] for line in out.splitlines()] == ["a.mp4"]
+    assert err == f"report: {page}\n\navglance: interrupted\n"
+    assert page.read_text(encoding="utf-8").count("<article") == 1
+
+
+def test_the_report_is_not_overwritten_unless_told(
+    use, make_answer, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    model = use(a=make_answer("a.mp4"))
+    page = tmp_path / "my.html"
+    page.write_text("precious")
+    assert cli.main(["tag", "a.mp4", "--report", str(page)]) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err == f"avglance: {page}: is there already\nhint: another name, or --force to replace it\n"
+    assert (page.read_text(), model.asked) == ("precious", {}), "nothing was worked for in vain"
+    assert cli.main(["tag", "a.mp4", "--report", str(page), "--force"]) == 0
+    assert page.read_text(encoding="utf-8").startswith("<!doctype html>")
+    assert capsys.readouterr().err == f"report: {page}\n"
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--top", "0"], "--top must be at least 1"),
+        (["--threads", "-1"], "--threads must be 0 or more"),
+        (["--report", "no/such/folder/my.html"], "its folder does not exist"),
+        (["--top", "many"], "argument --top: invalid int value: 'many'"),
+    ],
+)
+def test_wrong_values_are_refused_before_any_work(
+    use, options: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    use()
+    assert cli.main(["tag", "a.mp4", *options]) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert message in err
+
+
+def test_options_reach_the_model(use, make_answer, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = use(a=make_answer("a.mp4"))
+    monkeypatch.setattr(tag, "set_threads", lambda threads: None)
+    assert cli.main(["tag", "a.mp4", "--budget", "7", "--top", "3", "--threads", "2"]) == 0
+    assert model.asked == {"budget": "7", "top": 3, "threads": 2}
+
+
+def test_a_folder_stands_for_its_files(tmp_path: Path) -> None:
+    for name in ("b.mp4", "a/z.mp4", "a/y.txt", ".hidden.mp4", ".git/x.mp4", "a/.cache/x.mp4"):
+        (tmp_path / name).parent.mkdir(exist_ok=True, parents=True)
+        (tmp_path / name).touch()
+    (tmp_path / "void.mp4").mkdir()
+    found = [str(path.relative_to(tmp_path)) for path in tag.expand([tmp_path])]
+    assert found == ["a/y.txt", "a/z.mp4", "b.mp4"]
+    lone, void = Path("not there.mp4"), tmp_path / "void.mp4"
+    assert list(tag.expand([lone, void, lone])) == [lone, void, lone], "nothing that was named is left out"
+
+
+def test_traces_in_the_log_carry_no_control_characters(capsys: pytest.CaptureFixture[str]) -> None:
+    tag.show_log()
+    api._bug("a\x1b[31m.mp4", ValueError("x\x07y"))
+    err = capsys.readouterr().err
+    assert err.startswith("avglance: a[31m.mp4: xy\n")
+    assert "ValueError: xy" in err
+    assert not set(err) & {"\x1b", "\x07"}
+
+
+NAMES = (
+    "with space.mp4",
+    "-i.mp4",
+    "a:b.mp4",
+    "concat:a.mp4",
+    "new\nline.mp4",
+    "\U0001f3a5 \u00e9.mp4",
+    "q'\"&;.mp4",
+)
+
+
+def test_a_real_process_tags_real_files_of_any_name(random_model: Path, clip: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "in"
+    folder.mkdir()
+    for name in NAMES:
+        (folder / name).write_bytes(clip.read_bytes())
+    (folder / "\x1b[31mred.mp4").write_text("no video")
+    command = [
+        sys.executable,
+        "-m",
+        "avglance",
+        "tag",
+        "--model",
+        str(random_model),
+        "--budget",
+        "2",
+        "--device",
+        "cpu",
+    ]
+    done = subprocess.run(
+        [*command, "--report", str(tmp_path / "r.html"), "in"],
+        capture_output=True, text=True, timeout=300, check=False, cwd=tmp_path,
+    )  # fmt: skip
+    lines = [json.loads(line) for line in done.stdout.splitlines()]
+    assert done.returncode == 6, done.stderr
+    assert {Path(line["video"]).name for line in lines} == {*NAMES, "\x1b[31mred.mp4"}
+    assert [line["verdict"] for line in lines].count("ok") == len(NAMES)
+    assert "\x1b" not in done.stdout + done.stderr
+    assert "Traceback" not in done.stderr
+    assert (tmp_path / "r.html").stat().st_size > 10_000
+    assert len({json.dumps(line["labels"]) for line in lines if line["verdict"] == "ok"}) == 1
+
+
+@pytest.mark.slow
+def test_every_file_of_the_collection_has_its_line(random_model: Path, shared_data: Path) -> None:
+    folders = [shared_data / name for name in ("media", "samples", "clips/background")]
+    command = [sys.executable, "-m", "avglance", "tag", "--model", str(random_model), *map(str, folders)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=1500, check=False)
+    lines = [json.loads(line) for line in done.stdout.splitlines()]
+    wanted = sorted(str(path) for folder in folders for path in folder.rglob("*") if path.is_file())
+    assert sorted(line["video"] for line in lines) == wanted
+    assert done.returncode == 6
+    assert "Traceback" not in done.stderr, done.stderr[-4000:]
+    assert not [line for line in lines if line.get("kind") == "error"]
+    assert all(line["banner"] == TOY_BANNER for line in lines if line["verdict"] != "failed")

@@ -1,0 +1,230 @@
+"""A model folder: what goes in comes out, and whatever is wrong with it is named."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from tests import checks
+
+from avglance.errors import ArgumentError, CheckpointError
+from avglance.systems import build
+from avglance.systems.store import CARD, CHECKSUMS, CLASSES, FORMAT, WEIGHTS, load_model, save_model
+
+CLASSES_7 = [f"class {n} \u00e9" for n in range(checks.C)]
+FILES = (WEIGHTS, CLASSES, CARD)
+
+
+@pytest.fixture
+def model(tmp_path):
+    return save_model(checks.small_system("tsn_nano"), tmp_path / "m", classes=CLASSES_7, card={"toy": True})
+
+
+def reseal(folder):
+    """New checksums, as one who edits a model on purpose would make them."""
+    sums = {name: hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in FILES}
+    (folder / CHECKSUMS).write_text(json.dumps(sums))
+
+
+def edit_weights(folder, change, **header):
+    import safetensors
+
+    with safetensors.safe_open(folder / WEIGHTS, framework="pt") as file:
+        old = file.metadata()
+    tensors = load_file(folder / WEIGHTS)
+    change(tensors)
+    save_file(tensors, folder / WEIGHTS, metadata={**old, **header})
+    reseal(folder)
+
+
+@pytest.mark.parametrize("name", list(checks.SMALL))
+def test_a_loaded_model_answers_as_the_saved_one(tmp_path, name):
+    extra = {"teacher": "fused", "hear_aim": False} if name == "avgn_nano" else {}
+    system = checks.small_system(name, **extra)
+    card = {"name": "toy one", "span_threshold": 0.25}
+    folder = save_model(system, tmp_path / "deep" / name, classes=CLASSES_7, card=card)
+    loaded = load_model(folder)
+    assert loaded.system.settings == system.settings
+    assert loaded.system.name == name
+    assert not loaded.system.training
+    assert loaded.classes == tuple(CLASSES_7)
+    assert loaded.card["name"] == "toy one"
+    assert loaded.card["system"] == name
+    assert loaded.sha256 == hashlib.sha256((folder / WEIGHTS).read_bytes()).hexdigest()
+    clips = checks.make_clips(5)
+    with torch.no_grad():
+        checks.assert_same(system(clips, 3), loaded.system(clips, 3), tolerance=0)
+
+
+def test_toy_is_told(model):
+    loaded = load_model(model)
+    assert loaded.system.toy is True
+    assert loaded.card["toy"] is True
+
+
+def test_only_the_four_files_are_left(model):
+    assert sorted(p.name for p in model.iterdir()) == sorted((*FILES, CHECKSUMS))
+    assert [p.name for p in model.parent.iterdir()] == ["m"]
+
+
+def test_nothing_is_overwritten_unasked(model):
+    system = checks.small_system("tsn_nano", seed=1)
+    with pytest.raises(ArgumentError, match="exists already"):
+        save_model(system, model, classes=CLASSES_7, card={})
+    before = load_model(model).sha256
+    save_model(system, model, classes=CLASSES_7, card={}, overwrite=True)
+    assert load_model(model).sha256 != before
+
+
+def test_a_folder_of_other_things_is_never_replaced(tmp_path):
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "photos" / "cat.jpg").write_bytes(b"1")
+    with pytest.raises(ArgumentError, match="exists already"):
+        save_model(
+            checks.small_system("tsn_nano"), tmp_path / "photos", classes=CLASSES_7, card={}, overwrite=True
+        )
+    assert (tmp_path / "photos" / "cat.jpg").exists()
+
+
+def test_a_failed_save_leaves_nothing(tmp_path, monkeypatch):
+    def broken(*args, **kwargs):
+        raise OSError("disk full")
+
+    monkeypatch.setattr("avglance.systems.store.save_file", broken)
+    with pytest.raises(OSError, match="disk full"):
+        save_model(checks.small_system("tsn_nano"), tmp_path / "m", classes=CLASSES_7, card={})
+    assert not list(tmp_path.iterdir())
+
+
+def test_what_cannot_be_saved(tmp_path):
+    system = checks.small_system("tsn_nano")
+    with pytest.raises(ArgumentError, match="different class names"):
+        save_model(system, tmp_path / "m", classes=["a"] * checks.C, card={})
+    with pytest.raises(ArgumentError, match="not plain JSON"):
+        save_model(system, tmp_path / "m", classes=CLASSES_7, card={"when": object()})
+    with pytest.raises(ArgumentError, match="not plain JSON"):
+        save_model(system, tmp_path / "m", classes=CLASSES_7, card={"loss": float("nan")})
+    system.name = "mine"
+    with pytest.raises(ArgumentError, match="no known name"):
+        save_model(system, tmp_path / "m", classes=CLASSES_7, card={})
+
+
+@pytest.mark.parametrize("name", [*FILES, CHECKSUMS])
+def test_a_missing_file_is_named(model, name):
+    (model / name).unlink()
+    with pytest.raises(CheckpointError, match=f"{name} is missing"):
+        load_model(model)
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_a_changed_byte_is_noticed(model, name):
+    content = bytearray((model / name).read_bytes())
+    content[-3] ^= 1
+    (model / name).write_bytes(bytes(content))
+    with pytest.raises(CheckpointError, match=f"{name} is not what it was"):
+        load_model(model)
+
+
+def test_no_folder_and_no_model(tmp_path):
+    with pytest.raises(CheckpointError, match="no such model folder"):
+        load_model(tmp_path / "nowhere")
+    (tmp_path / "note.txt").write_text("hello")
+    with pytest.raises(CheckpointError, match="not a folder"):
+        load_model(tmp_path / "note.txt")
+
+
+@pytest.mark.parametrize("zipped", [True, False])
+def test_pickles_are_refused_by_content(model, zipped):
+    torch.save({"w": torch.zeros(2)}, model / WEIGHTS, _use_new_zipfile_serialization=zipped)
+    reseal(model)
+    with pytest.raises(CheckpointError, match="pickled"):
+        load_model(model)
+    (model / WEIGHTS).rename(model.parent / "best.safetensors")
+    with pytest.raises(CheckpointError, match="pickled"):
+        load_model(model.parent / "best.safetensors")
+
+
+def test_weights_that_are_no_safetensors(model):
+    (model / WEIGHTS).write_bytes(b"\x08\x00\x00\x00\x00\x00\x00\x00not json")
+    reseal(model)
+    with pytest.raises(CheckpointError, match="not a safetensors file"):
+        load_model(model)
+
+
+def test_json_that_is_none(model):
+    (model / CARD).write_text("[1]")
+    reseal(model)
+    with pytest.raises(CheckpointError, match="no JSON dict"):
+        load_model(model)
+    (model / CHECKSUMS).write_text("{")
+    with pytest.raises(CheckpointError, match="not readable as JSON"):
+        load_model(model)
+    (model / CHECKSUMS).write_text("{}")
+    with pytest.raises(CheckpointError, match="no checksum of"):
+        load_model(model)
+
+
+def drop(tensors):
+    del tensors["head.0.weight"]
+
+
+def add(tensors):
+    tensors["head.9.weight"] = torch.zeros(1)
+
+
+def reshape(tensors):
+    tensors["head.0.weight"] = tensors["head.0.weight"][:, :-1].contiguous()
+
+
+def halve(tensors):
+    tensors["head.0.weight"] = tensors["head.0.weight"].half()
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        (drop, "1 weights are missing, first 'head.0.weight'"),
+        (add, "1 weights are not of this system, first 'head.9.weight'"),
+        (
+            reshape,
+            r"head.0.weight is torch.float32 \(128, 159\), settings ask for torch.float32 \(128, 160\)",
+        ),
+        (halve, "head.0.weight is torch.float16"),
+    ],
+)
+def test_weights_that_do_not_fit_are_named(model, change, says):
+    edit_weights(model, change)
+    with pytest.raises(CheckpointError, match=says):
+        load_model(model)
+
+
+@pytest.mark.parametrize(
+    ("header", "says"),
+    [
+        ({"format": "avglance-model/9"}, f"this version reads {FORMAT}"),
+        ({"system": "resnet"}, "a system called 'resnet'"),
+        ({"settings": "{"}, "its settings do not fit tsn_nano"),
+        ({"settings": '{"classes": 7}'}, "missing .*'snippets'"),
+    ],
+)
+def test_headers_that_do_not_fit(model, header, says):
+    edit_weights(model, lambda tensors: None, **header)
+    with pytest.raises(CheckpointError, match=says):
+        load_model(model)
+
+
+def test_classes_that_do_not_fit(model):
+    (model / CLASSES).write_text('["a", "b"]')
+    reseal(model)
+    with pytest.raises(CheckpointError, match="2 class names for a system of 7 classes"):
+        load_model(model)
+
+
+def test_pretrained_weights_are_not_sought_on_loading(tmp_path):
+    """The settings remember where training began; the weights come from the folder."""
+    system = build("tsn_nano", classes=7, pretrained=True)
+    loaded = load_model(save_model(system, tmp_path / "m", classes=CLASSES_7, card={}))
+    assert loaded.system.settings.pretrained is False
