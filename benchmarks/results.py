@@ -1,7 +1,7 @@
-"""Writes the tables of results from the files that ``avglance eval --out`` made; nothing in them is typed by hand.
+"""Writes the tables of results from the files that ``avglance eval --out`` made: nothing is typed by hand.
 
-    python benchmarks/results.py EVAL.json ...     keeps the figures (without rows) in docs/results, then writes the tables
-    python benchmarks/results.py                   writes the tables again
+python benchmarks/results.py EVAL.json ...     keeps the figures (not the rows) in docs/results first
+python benchmarks/results.py                   writes the tables again
 """
 
 from __future__ import annotations
@@ -16,7 +16,18 @@ KEPT = ROOT / "docs" / "results"
 PAGES = (ROOT / "README.md", ROOT / "docs" / "glanceworld.md")
 BEGIN = "<!-- results: written by benchmarks/results.py from docs/results/*.json -->"
 END = "<!-- end of results -->"
-HEAD = ("system", "control", "K of T", "videos", "top-1", "95 %", "moment recall", "patch hit", "span IoU", "GMACs")
+HEAD = (
+    "model",
+    "control",
+    "K of T",
+    "videos",
+    "top-1",
+    "95 %",
+    "moment recall",
+    "patch hit",
+    "span IoU",
+    "GMACs",
+)
 
 
 def keep(file: Path) -> None:

@@ -332,7 +332,7 @@ def texture_clips(folder, count):
 
 
 def test_the_source_shows_the_texture_and_the_glance_does_not(tmp_path):
-    textures, patches, glances = texture_clips(tmp_path, 400)
+    textures, patches, glances = texture_clips(tmp_path, 300)
     assert np.mean([loudest_turn(patch) == t for patch, t in zip(patches, textures, strict=True)]) >= 0.99
     groups = np.arange(len(textures))
     for features in (glanceworld_leaks.pixels(glances), glanceworld_leaks.spectra(glances)):

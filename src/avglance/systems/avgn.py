@@ -323,7 +323,8 @@ class AVGN(System):
         w, snippets = self.settings.switches, self.settings.snippets
         if w.auxiliary_at == "all" or epoch < w.order_warmup:
             return torch.ones_like(order, dtype=torch.bool)
-        return torch.arange(snippets, device=order.device).expand_as(order) < max(1, snippets // 4)
+        first: Tensor = torch.arange(snippets, device=order.device).expand_as(order) < max(1, snippets // 4)
+        return first
 
     def _training_order(self, saliency: Tensor, visible: Tensor, epoch: int) -> Tensor:
         if epoch >= self.settings.switches.order_warmup:
