@@ -69,9 +69,8 @@ def main(arguments: list[str]) -> int:
     folder = Path(arguments[0]) if arguments else Path(tempfile.mkdtemp())
     folder.mkdir(parents=True, exist_ok=True)
     source = clip(folder / "clip.mp4")
-    print(
-        "| container | length | peak above the loaded model, MB | median s | frames decoded |\n|---|---|---|---|---|"
-    )
+    print("| container | length | peak above the loaded model, MB | median s | frames decoded |")
+    print("|---|---|---|---|---|")
     for container in ("mkv", "mp4"):
         for name, seconds in LENGTHS_S.items():
             file = repeat(source, folder / f"{name.replace(' ', '_')}.{container}", seconds)
