@@ -34,10 +34,15 @@ def losses(system, clips, *, epoch=3, seed=0):
     return system.train().losses(clips, rng=torch.Generator().manual_seed(seed), epoch=epoch)
 
 
+PLAIN = {
+    "drop_sound": 0.0, "drop_pictures": 0.0, "dropout": 0.0, "teacher": "heads", "auxiliary_at": "all"
+}  # fmt: skip
+
+
 @pytest.fixture(params=["avgn", "avgn_nano"])
 def system(request):
-    """Recurrent and heat-map policy; nothing is dropped."""
-    return checks.small_system(request.param, drop_sound=0.0, drop_pictures=0.0, dropout=0.0)
+    """Recurrent and heat-map policy, the losses in their default forms; nothing is dropped."""
+    return checks.small_system(request.param, **PLAIN)
 
 
 # ---- cost ----
@@ -349,11 +354,11 @@ def test_random_corners_cover_the_square(system, monkeypatch):
 def test_no_loss_where_nothing_is_heard_or_seen(system):
     clips = checks.make_clips(3, missing=False)
     silent = losses(system, checks.muted(clips))
-    assert float(silent["sound"]) == 0
-    assert float(silent["picture"]) > 0
+    assert silent["sound"].item() == 0
+    assert silent["picture"].item() > 0
     blind = losses(system, dataclasses.replace(clips, visible=torch.zeros_like(clips.visible)))
-    assert [float(blind[name]) for name in ("prefix", "picture", "focus", "masked")] == [0, 0, 0, 0]
-    assert float(blind["sound"]) > 0
+    assert [blind[name].item() for name in ("prefix", "picture", "focus", "masked")] == [0, 0, 0, 0]
+    assert blind["sound"].item() > 0
 
 
 def test_invisible_pixels_teach_nothing(system):
@@ -375,8 +380,8 @@ def test_dropped_sound_is_as_no_sound():
     system = checks.small_system("avgn_nano", drop_sound=0.999999, drop_pictures=0.0, dropout=0.0)
     plain = checks.small_system("avgn_nano", drop_sound=0.0, drop_pictures=0.0, dropout=0.0)
     clips = checks.make_clips(3, missing=False)
-    assert float(losses(system, clips)["sound"]) == 0
-    assert float(losses(plain, clips)["sound"]) > 0
+    assert losses(system, clips)["sound"].item() == 0
+    assert losses(plain, clips)["sound"].item() > 0
 
 
 def test_the_order_warms_up(system):
@@ -393,17 +398,46 @@ def test_the_order_warms_up(system):
 # ---- switches ----
 
 
+def test_auxiliary_heads_at_the_salient_quarter(monkeypatch):
+    """After the warm-up only the most salient T / 4 snippets count, however the others are classified."""
+    system = checks.small_system(
+        "avgn_nano", auxiliary_at="salient", drop_sound=0.0, drop_pictures=0.0, dropout=0.0, order_warmup=1
+    )
+    clips = checks.make_clips(3, missing=False)
+    best = torch.tensor([[1], [0], [2]])  # the one salient snippet of each video
+    wanted = torch.zeros(3, checks.T).scatter(1, best, 5.0)
+    chosen = system.choose
+
+    def choose(seen, *, spend):
+        found = chosen(seen, spend=spend)
+        return dataclasses.replace(found, logits=wanted + 0 * found.logits)
+
+    monkeypatch.setattr(system, "choose", choose)
+    counted = []
+    head = system.head_picture.forward
+    monkeypatch.setattr(system.head_picture, "forward", lambda x: counted.append(head(x)) or counted[-1])
+    quarter = max(1, checks.T // 4)
+    for epoch, rows in ((0, checks.T), (1, quarter)):
+        counted.clear()
+        term = losses(system, clips, epoch=epoch)["picture"]
+        logits, labels = counted[0], clips.targets.argmax(1)
+        order = wanted.argsort(dim=1, descending=True, stable=True)[:, :rows]
+        taken = along(logits, order)
+        by_hand = torch.nn.functional.cross_entropy(taken.flatten(0, 1), labels.repeat_interleave(rows))
+        assert term.item() == pytest.approx(by_hand.item(), rel=1e-5)
+
+
 def test_losses_can_be_left_out():
-    changes = {"auxiliary": 0.0, "saliency": 0.0, "ordered": 0.0, "masked": 0.0}
+    changes = {"auxiliary": 0.0, "saliency": 0.0, "ordered": 0.0, "masked": 0.0, "teacher": "heads"}
     system = checks.small_system("avgn_nano", **changes)
     assert set(losses(system, checks.make_clips(2))) == {"prefix"}
-    half = checks.small_system("avgn_nano", ordered=0.5, drop_sound=0.0, drop_pictures=0.0, dropout=0.0)
-    whole = checks.small_system("avgn_nano", drop_sound=0.0, drop_pictures=0.0, dropout=0.0)
-    for part in (half.saliency, whole.saliency):
-        part.eval()
+    half = checks.small_system("avgn_nano", **PLAIN, ordered=0.5, auxiliary=0.25)
+    whole = checks.small_system("avgn_nano", **PLAIN)
     clips = checks.make_clips(2)
-    one, other = (float(losses(x, clips)["ordered"].detach()) for x in (half, whole))
-    assert one == pytest.approx(other / 2, rel=0.2)
+    with torch.no_grad():
+        one, other = (x.losses(clips, rng=torch.Generator().manual_seed(0), epoch=3) for x in (half, whole))
+    for name, share in {"prefix": 1, "picture": 0.25, "sound": 0.25, "focus": 0.25, "ordered": 0.5}.items():
+        torch.testing.assert_close(one[name], share * other[name])
 
 
 def test_a_deaf_system_asks_for_no_sound():

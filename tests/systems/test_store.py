@@ -147,6 +147,19 @@ def test_pickles_are_refused_by_content(model, zipped):
         load_model(model.parent / "best.safetensors")
 
 
+@pytest.mark.parametrize("low", [0x80, 0x1F])
+def test_a_header_whose_length_looks_like_a_pickle_is_none(model, low):
+    """A safetensors file begins with the low byte of its header's length: any byte may stand there."""
+    raw = (model / WEIGHTS).read_bytes()
+    length = int.from_bytes(raw[:8], "little")
+    longer = length + (low - length) % 256
+    header = raw[8 : 8 + length] + b" " * (longer - length)
+    (model / WEIGHTS).write_bytes(longer.to_bytes(8, "little") + header + raw[8 + length :])
+    assert (model / WEIGHTS).read_bytes()[0] == low
+    reseal(model)
+    load_model(model)
+
+
 def test_weights_that_are_no_safetensors(model):
     (model / WEIGHTS).write_bytes(b"\x08\x00\x00\x00\x00\x00\x00\x00not json")
     reseal(model)

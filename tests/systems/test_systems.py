@@ -107,7 +107,7 @@ def test_switches_are_changed_by_their_own_names():
     settings = settings_of("avgn_nano", classes=3, teacher="fused", glance_side=32)
     assert settings.switches.teacher == "fused"
     assert settings.glance_side == 32
-    assert settings_of("avgn_nano").switches.teacher == "heads"
+    assert settings_of("avgn").switches.teacher == "heads"
 
 
 @pytest.mark.parametrize(

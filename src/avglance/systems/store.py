@@ -161,8 +161,10 @@ def _check_files(folder: Path) -> dict[str, str]:
 
 def _refuse_pickle(path: Path) -> None:
     with path.open("rb") as file:
-        start = file.read(8)
-    if start.startswith(_PICKLES):
+        start = file.read(9)
+    # a safetensors file begins with its header's length, whose bytes may look like a pickle, and a brace
+    own = start[8:] == b"{" and int.from_bytes(start[:8], "little") < path.stat().st_size
+    if start.startswith(_PICKLES) and not own:
         raise CheckpointError(
             "these are pickled or zipped weights, which may run code when they are loaded",
             where=str(path),
