@@ -123,6 +123,12 @@ def test_the_default_budget(model: api.Model, clip: Path) -> None:
     assert model.budget(model.max_budget) == 16
 
 
+@pytest.mark.parametrize("budget", ["--5", "9" * 5000, "4.0", "", True])
+def test_a_budget_that_is_no_number(model: api.Model, budget: object) -> None:
+    with pytest.raises(ArgumentError, match="a whole number of moments from 1 to 16"):
+        model.budget(budget)
+
+
 @pytest.mark.parametrize("budget", [0, -1, "0", "-3"])
 def test_a_budget_below_one_step_names_the_smallest(model: api.Model, clip: Path, budget: int | str) -> None:
     with pytest.raises(ArgumentError, match="the smallest budget is 1"):

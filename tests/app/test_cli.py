@@ -5,6 +5,7 @@ from __future__ import annotations
 import resource
 import subprocess
 import sys
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -18,6 +19,34 @@ def use(monkeypatch: pytest.MonkeyPatch, run) -> None:
     """Put a made-up command ``tag`` in place of the real one."""
     command = SimpleNamespace(add_arguments=lambda parser: parser.add_argument("--budget"), run=run)
     monkeypatch.setattr(cli, "import_module", lambda path: command)
+
+
+def test_an_empty_name_is_no_folder(capsys: pytest.CaptureFixture[str]) -> None:
+    for command in ("tag", "check", "info"):
+        assert cli.main([command, ""]) == 2
+        assert "an argument is empty" in capsys.readouterr().err
+
+
+START = "import sys; from avglance.app.cli import entry; sys.argv[1:] = ['models']; "
+
+
+def test_a_full_disk_is_no_bug() -> None:
+    if not Path("/dev/full").exists():
+        pytest.skip("this system has no /dev/full")
+    command = [sys.executable, "-c", START + "entry()"]
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(
+            command, stdout=full, stderr=subprocess.PIPE, text=True, check=False, timeout=60
+        )
+    assert done.returncode == 2
+    assert "cannot be written" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_closed_stdout_is_no_bug() -> None:
+    command = [sys.executable, "-c", START + "sys.stdout = None; entry()"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 def test_version(capsys: pytest.CaptureFixture[str]) -> None:

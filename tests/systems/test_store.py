@@ -160,6 +160,14 @@ def test_a_header_whose_length_looks_like_a_pickle_is_none(model, low):
     load_model(model)
 
 
+def test_cut_weights_are_damaged_not_pickled(model):
+    """Whatever the first byte is: a copy that broke off is no attack."""
+    raw = (model / WEIGHTS).read_bytes()
+    (model / WEIGHTS).write_bytes(b"\x80" + raw[1:100])
+    with pytest.raises(CheckpointError, match="is not what it was"):
+        load_model(model)
+
+
 def test_weights_that_are_no_safetensors(model):
     (model / WEIGHTS).write_bytes(b"\x08\x00\x00\x00\x00\x00\x00\x00not json")
     reseal(model)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import difflib
 import logging
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from importlib import metadata
@@ -156,7 +157,7 @@ class Model:
             return min(DEFAULT_MOMENTS, self.max_budget)
         allowed = f"a whole number of moments from 1 to {self.max_budget}"
         text = str(budget).strip()
-        if isinstance(budget, (bool, float)) or not text.lstrip("-").isdecimal():
+        if isinstance(budget, (bool, float)) or not re.fullmatch(r"[+-]?[0-9]{1,9}", text):
             hint = "for example --budget 4"
             raise ArgumentError(f"the budget must be {allowed}, got {budget!r}", where="budget", hint=hint)
         k = int(text)

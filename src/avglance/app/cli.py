@@ -8,6 +8,7 @@ reader of the pipe left. A command is imported only when it is asked for, so tha
 from __future__ import annotations
 
 import argparse
+import errno
 import os
 import re
 import sys
@@ -34,6 +35,7 @@ COMMANDS: dict[str, tuple[str, str]] = {  # name -> module with add_arguments an
     "doctor": ("avglance.app.doctor", "what is installed, what does not fit, and what mends it"),
 }
 DONE, BUG, INTERRUPTED, PIPE_CLOSED = 0, 1, 130, 141
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 class Parser(argparse.ArgumentParser):
@@ -90,6 +92,8 @@ def top_parser() -> Parser:
 
 def run_command(argv: Sequence[str]) -> int:
     """Parse ``argv`` and run what it asks for; the exit code. Errors are raised."""
+    if "" in argv:
+        raise ArgumentError("an argument is empty", hint="a variable of the shell may be unset")
     if not argv or argv[0].startswith("-"):
         top = top_parser()
         top.parse_all(argv)
@@ -130,8 +134,20 @@ def main(argv: Sequence[str] | None = None) -> int:
         sys.stderr.write("\navglance: interrupted\n")
         return INTERRUPTED
     except BrokenPipeError:  # `| head` has seen enough: leave quietly, also when Python flushes at its end
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _drop_output()
         return PIPE_CLOSED
+    except OSError as error:
+        if error.errno not in NO_ROOM:
+            raise
+        _drop_output()
+        where = error.filename or "the output"
+        what = f"{where} cannot be written: {error.strerror}"
+        return complain(ArgumentError(what, hint="make room, or write elsewhere"))
+
+
+def _drop_output() -> None:
+    """Send what stdout still holds nowhere, so that Python's last flush does not fail again."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def complain(error: AVGLanceError) -> int:
@@ -158,6 +174,10 @@ def report_bug(kind: type[BaseException], error: BaseException, trace: Traceback
 def entry() -> NoReturn:
     """The console script: like ``main``, and then leaves the process."""
     sys.excepthook = report_bug
+    if sys.stdout is None:  # started with a closed stream: nobody wants to read it
+        sys.stdout = open(os.devnull, "w")  # noqa: SIM115 - open as long as the process
+    if sys.stderr is None:
+        sys.stderr = open(os.devnull, "w")  # noqa: SIM115
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="replace")

@@ -95,12 +95,14 @@ def save_model(
         (temporary / CARD).write_text(card_text, encoding="utf-8")
         sums = {name: _sha256(temporary / name) for name in (WEIGHTS, CLASSES, CARD)}
         (temporary / CHECKSUMS).write_text(json.dumps(sums, indent=1, sort_keys=True), encoding="utf-8")
+        old = temporary.with_name(f"{temporary.name}.old")
         if folder.exists():
-            shutil.rmtree(folder)
+            folder.rename(old)
         temporary.rename(folder)
     except BaseException:
         shutil.rmtree(temporary, ignore_errors=True)
         raise
+    shutil.rmtree(old, ignore_errors=True)
     return folder
 
 
@@ -163,8 +165,7 @@ def _refuse_pickle(path: Path) -> None:
     with path.open("rb") as file:
         start = file.read(9)
     # a safetensors file begins with its header's length, whose bytes may look like a pickle, and a brace
-    own = start[8:] == b"{" and int.from_bytes(start[:8], "little") < path.stat().st_size
-    if start.startswith(_PICKLES) and not own:
+    if start.startswith(_PICKLES) and start[8:] != b"{":
         raise CheckpointError(
             "these are pickled or zipped weights, which may run code when they are loaded",
             where=str(path),

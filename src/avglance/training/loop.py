@@ -159,23 +159,13 @@ class Loop:
 
     def _log(self, stage: Stage, rate: float, norm: Tensor) -> None:
         """The mean of the steps since the last line, to metrics.jsonl and whoever listens."""
+        self._check_finite()
         means = {name: float(value) / self._summed for name, value in self._sums.items()}
         self._sums, self._summed = {}, 0
-        if not math.isfinite(means["loss"]):
-            raise ArgumentError(
-                f"the loss is {means['loss']} after {self.place.step} steps",
-                where=stage.name,
-                hint="train with a lower --rate, or clip the gradient (--clip 5)",
-            )
         loss = means.pop("loss")
         row = {"kind": "train", "step": self.place.step, "epoch": self.place.epoch, "stage": stage.name}
-        row |= {
-            "loss": loss,
-            "terms": means,
-            "rate": rate,
-            "norm": float(norm),
-            "seconds": self.place.seconds,
-        }
+        row |= {"loss": loss, "terms": means, "rate": rate}
+        row |= {"norm": float(norm), "seconds": self.place.seconds}
         runfolder.add_metrics(self.out, row)
         text = f"epoch {self.place.epoch + 1}/{self.settings.epochs}, loss {loss:.3f}"
         self.tell(Told("train", self.place.step, self.total, text))
@@ -193,7 +183,15 @@ class Loop:
         shown = ", ".join(f"{name.replace('_', ' ')} {value:.3f}" for name, value in found.items())
         self.tell(Told("note", text=f"epoch {self.place.epoch + 1}: held out at K={self.k}: {shown}"))
 
+    def _check_finite(self) -> None:
+        loss = float(self._sums.get("loss", 0.0))
+        if not math.isfinite(loss):
+            what = f"the loss is {loss} after {self.place.step} steps"
+            hint = "train with a lower --rate, or clip the gradient (--clip 5)"
+            raise ArgumentError(what, where=self.stages[self.place.stage].name, hint=hint)
+
     def _save(self) -> None:
+        self._check_finite()  # a state that has blown up must not replace a good one
         self.place = replace(self.place, seconds=time.monotonic() - self._began)
         save_state(self.out / runfolder.RESUME, self.place, self.system, self.found)
         self._saved = time.monotonic()

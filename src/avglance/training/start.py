@@ -71,7 +71,7 @@ def train(
     with torch.random.fork_rng():  # fresh weights come from the global generator
         torch.manual_seed(seed_of(settings.seed, WEIGHTS))
         system = build(settings.system, classes=len(dataset.classes), **settings.changes)
-    k = system.check_budget(settings.budget or max(1, round(system.max_k / 4)))
+    k = system.check_budget(max(1, round(system.max_k / 4)) if settings.budget is None else settings.budget)
     share_epochs(system.stages(), settings.epochs)  # what is wrong there is told before anything is written
     accelerator = _accelerator(device)
     said = runfolder.describe(
@@ -89,8 +89,9 @@ def train(
         )
     kept = _cached(dataset, system, cache, workers, skip_broken, hear)
     loop = _loop(system, accelerator, settings, kept, out=out, k=k, save_s=60 * save_minutes, hear=hear)
-    if workers:
-        loop.training.workers = workers
+    for batches in (loop.training, loop.held_out):
+        if workers and batches is not None:
+            batches.workers = workers
     _say_plan(loop, hear)
     loop.run()
     return _finish(loop, dataset, said)
