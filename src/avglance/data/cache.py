@@ -28,6 +28,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save as to_bytes
 
 from avglance.data.records import Dataset
+from avglance.data.workers import one_thread_each
 from avglance.errors import ArgumentError, DataError, MediaError
 from avglance.views import MEL_BANDS, MEL_FRAMES, FileView, ViewSettings
 
@@ -131,7 +132,7 @@ def _work(
         for number, name in files.items():
             yield number, _make_entry(_entry(home, number), name, settings)
         return
-    with _one_thread_each():
+    with one_thread_each():
         pool = ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn"))
         try:
             tasks = {
@@ -141,18 +142,6 @@ def _work(
                 yield tasks[task], task.result()
         finally:
             pool.shutdown(cancel_futures=True)
-
-
-@contextmanager
-def _one_thread_each() -> Iterator[None]:
-    """While this holds, new processes use one thread for matrix products: they share the cores."""
-    names = [name for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS") if name not in os.environ]
-    os.environ.update(dict.fromkeys(names, "1"))
-    try:
-        yield
-    finally:
-        for name in names:
-            os.environ.pop(name, None)
 
 
 def _entry(home: Path, number: int) -> Path:

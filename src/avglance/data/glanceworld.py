@@ -14,13 +14,13 @@ import os
 import signal
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from avglance.data.glanceworld_pictures import paint
 from avglance.data.glanceworld_script import CLASSES, FAMILIES, HEIGHT, RATE, TEXTURES, WIDTH, draw_script
 from avglance.data.glanceworld_sound import RATE_HZ, play
+from avglance.data.workers import one_thread_each
 from avglance.errors import ArgumentError, DataError
 from avglance.media.writer import write_mp4
 
@@ -101,7 +101,7 @@ def _each(folder: Path, seed: int, missing: list[int], workers: int) -> Iterator
             make_video(folder, seed, index)
             yield
         return
-    with _one_thread_each():
+    with one_thread_each():
         spawn = multiprocessing.get_context("spawn")
         pool = ProcessPoolExecutor(workers, mp_context=spawn, initializer=_ignore_interrupts)
         try:
@@ -115,18 +115,6 @@ def _each(folder: Path, seed: int, missing: list[int], workers: int) -> Iterator
 def _ignore_interrupts() -> None:
     """Ctrl-C reaches every process: workers finish their file, the main process hands out no more."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-
-
-@contextmanager
-def _one_thread_each() -> Iterator[None]:
-    """While this holds, new processes use one thread for matrix products: they share the cores."""
-    names = [name for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS") if name not in os.environ]
-    os.environ.update(dict.fromkeys(names, "1"))
-    try:
-        yield
-    finally:
-        for name in names:
-            os.environ.pop(name, None)
 
 
 def _paths(folder: Path, index: int) -> tuple[Path, Path]:
