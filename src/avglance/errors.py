@@ -18,6 +18,7 @@ FailureKind = Literal[
     "timeout",
     "limit",
     "permission",
+    "crashed",
 ]
 FAILURE_KINDS: tuple[str, ...] = get_args(FailureKind)
 

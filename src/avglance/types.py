@@ -12,6 +12,8 @@ from typing import Any, Literal
 
 Verdict = Literal["ok", "degraded", "failed"]
 AudioState = Literal["present", "silent", "absent"]
+NOTES = frozenset({"side_sound", "gap"})
+"""Kinds of reasons that are worth saying and leave a file ok: sound from beside, a picture held long."""
 STAGES = ("decode", "glance", "choose", "aim", "focus", "answer")
 
 

@@ -268,7 +268,7 @@ def test_a_bug_of_ours_is_a_failure_with_its_trace_in_the_log(
 
 
 def test_one_path_in_place_of_many_is_refused(model: api.Model, clip: Path) -> None:
-    with pytest.raises(ArgumentError, match="several paths"):
+    with pytest.raises(ArgumentError, match="several videos"):
         next(model.tag_many(str(clip)))
 
 

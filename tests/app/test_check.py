@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import json
+import os
+import re
 import subprocess
 import sys
+from pathlib import Path
 
+import numpy as np
 import pytest
-from tests.media.makers import even, spoil, tone, write
+from tests.media.makers import cut, even, front_loaded, spoil, tone, write
 
+from avglance.app.check import common_folder
 from avglance.app.cli import main
 from avglance.media import VideoReader
 
@@ -25,6 +30,13 @@ def bad(tmp_path):
     return path
 
 
+def pretend_terminal(monkeypatch) -> None:
+    """Stdout is a terminal of 80 columns without colours, stderr is not."""
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True, raising=False)
+    monkeypatch.setenv("NO_COLOR", "1")
+    monkeypatch.setenv("COLUMNS", "80")
+
+
 def records(capsys) -> list[dict]:
     out, err = capsys.readouterr()
     assert err == ""
@@ -35,9 +47,11 @@ def test_a_good_file(good, capsys):
     assert main(["check", str(good)]) == 0
     (record,) = records(capsys)
     assert (record["video"], record["verdict"], record["audio"]) == (str(good), "ok", "present")
-    assert (record["frames"], record["reasons"]) == (50, [])
+    assert (record["frames"], record["reasons"], record["advice"]) == (50, [], [])
     assert record["file"]["video_codec"] == "h264"
-    assert "kind" not in record
+    assert record["bytes"] == good.stat().st_size
+    assert 0 < record["seconds"] < 60
+    assert (record["schema"], "kind" in record) == (1, False)
 
 
 def test_a_bad_file(bad, capsys):
@@ -55,14 +69,26 @@ def test_several(good, bad, tmp_path, capsys):
     (reason,) = found[2]["reasons"]
     assert reason["kind"] == "damaged"
     assert reason["start_s"] == pytest.approx(2.0, abs=0.2)
+    assert found[2]["advice"][-1].startswith(f"ffmpeg -nostdin -i {hole} ")
     assert main(["check", str(good), str(hole)]) == 0  # degraded is readable
 
 
-def test_quick_reads_packets_only(good, capsys):
-    assert main(["check", "--quick", str(good)]) == 0
+@pytest.mark.parametrize("way", [[], ["--in-process"]])
+def test_quick_reads_packets_only(good, capsys, way):
+    assert main(["check", "--quick", *way, str(good)]) == 0
     (record,) = records(capsys)
     assert (record["frames"], record["verdict"]) == (0, "ok")
     assert record["picture_s"] == pytest.approx(2.0, abs=0.1)
+
+
+def test_both_ways_of_decoding_say_the_same(good, bad, tmp_path, capsys):
+    hole = spoil(write(tmp_path / "hole.mkv", even(6), sound=tone(6)), 2.0, 4.0)
+    told = []
+    for way in ([], ["--in-process"], ["--deep"]):
+        assert main(["check", *way, str(good), str(bad), str(hole)]) == 6
+        told.append([{k: v for k, v in r.items() if k != "seconds"} for r in records(capsys)])
+    assert told[0] == told[1]
+    assert [r["verdict"] for r in told[2]] == [r["verdict"] for r in told[0]]
 
 
 def test_a_folder_stands_for_its_files(good, bad, capsys):
@@ -78,27 +104,107 @@ def test_an_empty_folder_fails(tmp_path, capsys):
 
 
 def test_the_table(good, bad, tmp_path, capsys, monkeypatch):
+    pretend_terminal(monkeypatch)
+    write(tmp_path / "film.mkv", even(1), sound=tone(1), sound_codec="pcm_s16le")
+    cut(front_loaded(write(tmp_path / "half.mp4", even(10), sound=tone(10))), 0.5)
     hole = spoil(write(tmp_path / "ho\x1b[31mle.mp4", even(6)), 2.0, 4.0)
-    monkeypatch.setattr(sys.stdout, "isatty", lambda: True, raising=False)
-    monkeypatch.setenv("NO_COLOR", "1")
-    assert main(["check", str(good), str(bad), str(hole)]) == 6
+    assert main(["check", str(tmp_path)]) == 6
     out, err = capsys.readouterr()
-    assert err == ""
-    assert "\x1b" not in out
+    assert (err, "\x1b" in out) == ("", False)
     lines = out.splitlines()
-    assert lines[0].startswith("ok")
-    assert "96x64 h264 25 fps" in lines[1]
-    assert "sound present (aac 16000 Hz)" in lines[1]
-    assert "not_media: not a media file, it begins like a web page" in out
-    assert "hint: download it again" in out
-    assert "damaged: pictures are damaged or missing, 00:02" in out
-    assert lines[-1] == "3 files: 1 ok, 1 degraded, 1 failed"
+    assert lines[0].startswith("verdict   length    picture    codec     fps  sound   read  file, in ")
+    rows = [line for line in lines if line.startswith(("ok ", "degraded ", "failed "))]
+    assert rows == [
+        "failed    -         -          -           -  -          -  bad.mp4",
+        "ok        00:01.0   96x64      h264       25  pcm_s1  100%  film.mkv",
+        "ok        00:02.0   96x64      h264       25  aac     100%  good.mp4",
+        rows[3],
+        "degraded  00:06.0   96x64      h264       25  -        66%  ho[31mle.mp4",
+    ]
+    assert re.fullmatch(
+        r"degraded  00:0[45]\.\d   96x64      h264       25  aac {6}[45]\d%  half.mp4", rows[3]
+    )
+    at = lines.index(rows[0])
+    assert lines[at + 1 : at + 3] == [
+        "          not_media: not a media file, it begins like a web page",
+        "          hint: download it again; the server sent a page in place of the video",
+    ]
+    at = lines.index(rows[3])
+    assert lines[at + 1].startswith("          truncated: the file ends before its header says, 00:0")
+    assert f"          ffmpeg -nostdin -i {tmp_path}/half.mp4 -map 0:V -map 0:a -c copy -t 4." in out
+    at = lines.index(rows[4])
+    assert lines[at + 1] == "          damaged: pictures are damaged or missing, 00:02.0 to 00:04.0"
+    assert "          ffmpeg -nostdin -i INPUT -map 0:V -c:v libx264 -crf 18 INPUT.mended.mp4" in lines
+    assert max(len(line) for line in lines if "ffmpeg" not in line) <= 80
+    assert lines[-3:-1] == ["", "5 files: 2 ok, 2 degraded, 1 failed"]
+    size = sum(p.stat().st_size for p in tmp_path.iterdir())
+    assert re.match(
+        rf"00:1\d\.\d of footage, {size / 1e3:.0f} kB, checked in [\d.]+ m?s: [\d.]+ x real time, ", lines[-1]
+    )
+    assert hole.is_file()
+
+
+def test_one_file_on_a_terminal(good, bad, capsys, monkeypatch):
+    pretend_terminal(monkeypatch)
+    assert main(["check", str(good)]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].startswith("ok ")
+    assert lines[1:3] == [
+        "          00:02.0  96x64 h264 25 fps  sound present (aac 16000 Hz)",
+        "          100 % readable",
+    ]
+    assert lines[3] == ""
+    assert lines[4].startswith("00:02.0 of footage, ")
+    assert len(lines) == 5
+    assert main(["check", str(bad)]) == 3
+    assert capsys.readouterr().out.splitlines()[1:] == [
+        "          not_media: not a media file, it begins like a web page",
+        "          hint: download it again; the server sent a page in place of the video",
+    ]
+
+
+def test_the_speed_of_the_disk(tmp_path, capsys, monkeypatch):
+    pretend_terminal(monkeypatch)
+    noise = lambda n: np.random.default_rng(n).integers(0, 256, (240, 320, 3), dtype=np.uint8)  # noqa: E731
+    path = write(tmp_path / "x.mkv", even(1), draw=noise, codec="ffv1", pixels="yuv444p")
+    assert path.stat().st_size > 1 << 20
+    assert main(["check", str(path)]) == 0
+    last = capsys.readouterr().out.splitlines()[-1]
+    assert "; the disk reads " in last or "; the system's memory reads " in last
+
+
+def test_a_sound_track_that_is_not_there(good, tmp_path, capsys):
+    mute = write(tmp_path / "mute.mp4", even(1))
+    assert main(["check", "--audio-track", "1", str(good)]) == 2
+    assert "there are 1 sound tracks" in capsys.readouterr().err
+    assert main(["check", "--audio-track", "1", str(good), str(mute)]) == 6
+    found = records(capsys)
+    assert [(r["verdict"], r.get("kind")) for r in found] == [("failed", "missing"), ("ok", None)]
+    assert main(["check", "--audio-track", "-1", str(good)]) == 2
 
 
 def test_wrong_usage(capsys):
     assert main(["check"]) == 2
     assert main(["check", "--jsno", "x.mp4"]) == 2
     assert "--json" in capsys.readouterr().err
+    assert main(["check", "--quick", "--deep", "x.mp4"]) == 2
+    assert "choose one" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("others", [[], ["x.mp4"]])
+def test_a_name_that_begins_with_a_dash(tmp_path, capsys, monkeypatch, others):
+    monkeypatch.chdir(tmp_path)
+    for name in ("-x.mp4", "-h.mp4", "-film"):
+        write(tmp_path / name, even(1), container="mp4")
+        assert main(["check", name, *others]) == 2
+        hint = capsys.readouterr().err.splitlines()[-1]
+        assert hint == f"hint: if {name} is a file, write ./{name}, or put -- before the names of files"
+        for words in ([f"./{name}"], ["--", name]):
+            assert main(["check", *words]) == 0
+            assert records(capsys)[0]["verdict"] == "ok"
+    assert main(["check", "--jsno=a.mp4", "x.mp4"]) == 2
+    assert main(["tag", "--top", "-1.25"]) == 2
+    assert "is a file" not in capsys.readouterr().err
 
 
 def test_a_real_process_needs_no_torch(good, bad):
@@ -120,4 +226,38 @@ def test_a_bug_is_not_hidden(good, monkeypatch):
 
     monkeypatch.setattr(VideoReader, "_open", broken)
     with pytest.raises(ZeroDivisionError):
-        main(["check", str(good)])
+        main(["check", "--in-process", str(good)])
+
+
+def test_names_are_shown_below_what_is_common(tmp_path):
+    (tmp_path / "a").mkdir()
+    assert common_folder([tmp_path]) == tmp_path
+    assert common_folder([tmp_path / "a", tmp_path / "b.mp4"]) == tmp_path
+    assert common_folder([tmp_path / "b.mp4"]) == tmp_path
+    assert common_folder([Path("a.mp4"), Path("b.mp4")]) is None
+    assert common_folder([Path("a.mp4"), tmp_path]) is None
+
+
+def test_on_a_true_terminal(good, bad):
+    """Colours, a status line on stderr that is wiped, and nothing of it in a pipe."""
+    pty = pytest.importorskip("pty", reason="there are no pseudo-terminals on this system")
+    ours, theirs = pty.openpty()
+    line = [sys.executable, "-m", "avglance", "check", str(good), str(bad)]
+    env = {**os.environ, "TERM": "xterm", "COLUMNS": "80", "NO_COLOR": ""}
+    done = subprocess.Popen(line, stdout=theirs, stderr=theirs, env=env)
+    os.close(theirs)
+    text = b""
+    while True:
+        try:
+            got = os.read(ours, 65_536)
+        except OSError:  # how Linux says that the other end is closed
+            break
+        if not got:
+            break
+        text += got
+    assert done.wait(60) == 6
+    shown = text.decode()
+    assert "\x1b[32mok\x1b[0m  " in shown
+    assert "\x1b[31mfailed\x1b[0m  " in shown
+    assert "\r\x1b[K1 of 2: " in shown
+    assert "2 files: 1 ok, 1 failed" in shown

@@ -16,7 +16,7 @@ from PIL import Image
 
 import avglance
 from avglance.app import report
-from avglance.app.api import Sighting, Sightings
+from avglance.app.answer import Sighting, Sightings
 from avglance.errors import ArgumentError
 from avglance.types import Condition, Cost, Failure, Label, Reason, Recognition, Span
 

@@ -167,3 +167,114 @@ def front_loaded(path: Path) -> Path:
                 target.mux(packet)
     moved.replace(path)
     return path
+
+
+def remux(
+    source: Path,
+    target: Path,
+    *,
+    edit: Callable[[av.Packet], object] | None = None,
+    container: str | None = None,
+    options: dict[str, str] | None = None,
+    pipe: bool = False,
+) -> Path:
+    """The packets of ``source`` in another container.
+
+    ``edit`` may change a packet's times, and returns False to leave it out. ``pipe``: the target cannot be
+    sought, so that nothing in its header is filled in afterwards.
+    """
+    with target.open("wb") as raw:
+        # an object that can only write; PyAV asks for its name
+        out = type("Pipe", (), {"write": raw.write, "name": "pipe"})() if pipe else str(target)
+        with av.open(str(source)) as box, av.open(out, "w", format=container, options=options or {}) as made:
+            streams = {s.index: made.add_stream_from_template(s) for s in box.streams}
+            for packet in box.demux():
+                if packet.size and (edit is None or edit(packet) is not False):
+                    packet.stream = streams[packet.stream_index]
+                    made.mux(packet)
+    return target
+
+
+def later_from(at_s: float, shift_s: float) -> Callable[[av.Packet], None]:
+    """An edit for ``remux``: from the keyframe at ``at_s`` on, pictures and sound are ``shift_s`` later."""
+    begun = [False]
+
+    def edit(packet: av.Packet) -> None:
+        time, is_video = float(packet.pts * packet.time_base), packet.stream.type == "video"
+        begun[0] |= is_video and packet.is_keyframe and time >= at_s - 1e-6
+        if begun[0] if is_video else time >= at_s:
+            shift = round(shift_s / packet.time_base)
+            packet.pts, packet.dts = packet.pts + shift, packet.dts + shift
+
+    return edit
+
+
+_NESTS = frozenset({b"moov", b"trak", b"edts", b"mdia", b"minf", b"dinf", b"stbl"})
+
+
+def rewritten(path: Path, change: Callable[[bytes, bytes, int], bytes | None]) -> Path:
+    """The MP4 file (its index at the end) with other contents of its boxes.
+
+    ``change(kind, content, track)`` gives the new content of a box that holds no others, None: leave it out;
+    ``track`` counts from 0.
+    """
+    raw = path.read_bytes()
+    track = -1
+
+    def again(start: int, end: int) -> bytes:
+        nonlocal track
+        made = b""
+        while start < end:
+            size, kind = struct.unpack_from(">I4s", raw, start)
+            track += kind == b"trak"
+            body: bytes | None = raw[start + 8 : start + size]
+            if kind in _NESTS:
+                body = again(start + 8, start + size)
+            elif kind not in (b"mdat", b"ftyp"):
+                body = change(kind, raw[start + 8 : start + size], track)
+            made += b"" if body is None else struct.pack(">I4s", 8 + len(body), kind) + body
+            start += size
+        return made
+
+    path.write_bytes(again(0, len(raw)))
+    return path
+
+
+def table(body: bytes, columns: int, number: str = ">u4") -> NDArray[np.int64]:
+    """The rows of a sample table that begins with its version and number of rows."""
+    return np.frombuffer(body, number, offset=8).astype(np.int64).reshape(-1, columns)
+
+
+def rows(values: NDArray[np.int64], number: str = ">u4") -> bytes:
+    """The content of a sample table with these rows."""
+    return struct.pack(">II", 0, len(values)) + values.astype(number).tobytes()
+
+
+def repeated(path: Path, times: int) -> Path:
+    """The MP4 file that plays its samples again and again; only its index grows."""
+    samples: dict[int, int] = {}
+    chunks: dict[int, int] = {}
+
+    def count(kind: bytes, body: bytes, track: int) -> bytes:
+        if kind == b"stsz":
+            (samples[track],) = struct.unpack_from(">I", body, 8)
+        if kind == b"stco":
+            chunks[track] = len(table(body, 1))
+        return body
+
+    def longer(kind: bytes, body: bytes, track: int) -> bytes:
+        if kind in (b"stts", b"ctts", b"stco"):
+            return rows(np.tile(table(body, 1 if kind == b"stco" else 2), (times, 1)))
+        if kind == b"stsz":
+            return body[:8] + struct.pack(">I", samples[track] * times) + body[12:] * times
+        if kind in (b"stss", b"stsc"):
+            step = np.array([chunks[track], 0, 0]) if kind == b"stsc" else np.array([samples[track]])
+            return rows(np.concatenate([table(body, step.size) + step * n for n in range(times)]))
+        at = {b"mvhd": 16, b"mdhd": 16, b"tkhd": 20, b"elst": 8}.get(kind)
+        if at is None:
+            return body
+        (length,) = struct.unpack_from(">I", body, at)
+        longest = times * (2 if kind == b"elst" else 1)  # an edit may be longer than what it shows
+        return body[:at] + struct.pack(">I", length * longest) + body[at + 4 :]
+
+    return rewritten(rewritten(path, count), longer)

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from tests.media.makers import RATE_HZ, cut, even, front_loaded, packets_of, spoil, tone, write
 
-from avglance.errors import FAILURE_KINDS
-from avglance.media import CheckReport, Limits, check
+from avglance.errors import FAILURE_KINDS, MediaError
+from avglance.media import CheckReport, Limits, SoundPiece, VideoReader, check
 
 
 def kinds(report: CheckReport) -> set[str]:
@@ -243,6 +243,95 @@ def test_no_right_to_read(tmp_path, whole):
         assert failed_as(check(path), "permission")
     else:
         pytest.skip("this user may read everything")
+
+
+def test_many_stretches_are_told_as_one(tmp_path):
+    path = write(tmp_path / "x.mp4", even(10), gop=10, b_frames=0)
+    for n in range(1, 24, 2):  # every other group of pictures lasts 0.4 s and loses its keyframe
+        spoil(path, 0.4 * n - 0.01, 0.4 * n + 0.01)
+    with VideoReader(path) as reader:
+        lost = sum(end - start for start, end, whole in reader.timeline() if not whole)
+        assert len(reader.reasons) == 12
+    report = check(path)
+    (reason,) = report.condition.reasons
+    assert reason.kind == "damaged"
+    assert reason.text == f"pictures are damaged or missing: 12 stretches, {lost:.1f} s in all"
+    assert (reason.start_s, reason.end_s) == pytest.approx((0.4, 9.6))
+    assert report.condition.coverage == pytest.approx(1 - lost / 10)
+    spoilt = spoil(write(tmp_path / "y.mp4", even(10), gop=10, b_frames=0), 0.39, 0.41)
+    assert check(spoilt).condition.reasons[0].text == "pictures are damaged or missing"
+
+
+def test_size_time_and_advice(tmp_path, whole):
+    path = put(tmp_path, whole)
+    report = check(path)
+    assert (report.bytes, report.advice) == (len(whole), ())
+    assert 0 < report.seconds < 60
+    assert report == check(path)  # the seconds do not count
+    assert check(cut(path, 0.5)).advice[-1].startswith("ffmpeg ")
+    assert [check(tmp_path / name).bytes for name in ("missing.mp4", ".")] == [0, 0]
+
+
+def test_reading_may_last_as_long_as_the_file(tmp_path):
+    """Three seconds of work, two of them allowed: enough for ten seconds of pictures, not for one."""
+
+    def slow(*args: object, **kwargs: object) -> VideoReader:
+        reader = VideoReader(*args, **kwargs)  # type: ignore[arg-type]  # passed on
+        reader._spent.seconds += 3.0
+        return reader
+
+    for seconds, verdict in ((10, "ok"), (1, "degraded")):
+        path = write(tmp_path / f"{seconds}.mp4", even(seconds), sound=tone(seconds))
+        report = check(path, limits=Limits(max_decode_s=2.0), opener=slow)
+        assert report.condition.verdict == verdict
+        assert report.condition.audio == "present"  # what was never heard is not called silent
+    assert kinds(report) == {"timeout"}
+    assert report.condition.coverage < 0.1
+
+
+def test_an_error_in_the_sound_is_placed_there(tmp_path):
+    class Fragile(VideoReader):
+        def sound(self, start_s: float, end_s: float, *, rate_hz: int = 16_000):
+            yield SoundPiece(0.0, np.zeros(rate_hz, np.float32))
+            raise MediaError("it fell over", kind="crashed")
+
+    report = check(write(tmp_path / "x.mp4", even(3), sound=tone(3)), opener=Fragile)
+    (reason,) = report.condition.reasons
+    assert (reason.kind, reason.text) == ("crashed", "it fell over")
+    assert (reason.start_s, reason.end_s) == pytest.approx((1.0, report.info.duration_s))
+    assert (report.condition.verdict, report.condition.audio, report.frames_decoded) == (
+        "degraded",
+        "present",
+        75,
+    )
+
+
+def test_everything_is_read_through_the_opener(tmp_path, whole):
+    asked, limits = [], Limits(max_pixels=1_000_000)
+
+    def opener(path, **how):
+        asked.append((path, how))
+        return VideoReader(path, **how)
+
+    path = put(tmp_path, whole)
+    check(path, opener=opener, limits=limits)
+    check(path, opener=opener, quick=True)
+    check(path, opener=opener, deep=True)
+    assert [where for where, _ in asked] == [path] * 4
+    assert asked[0][1] == {"limits": limits, "audio_track": 0, "threads": 0}
+    assert [how["threads"] for _, how in asked] == [0, 0, 0, 1]
+
+
+@pytest.mark.parametrize("how", [{}, {"quick": True}, {"deep": True}])
+def test_how_far_it_has_come(tmp_path, whole, how):
+    shares: list[float] = []
+    check(put(tmp_path, whole), on_share=shares.append, **how)
+    assert len(shares) >= 250
+    assert shares[0] < 0.01
+    assert max(shares) > 0.99
+    assert all(0 <= share <= 1 for share in shares)
+    if "quick" not in how:  # packets are not in the order of time
+        assert shares == sorted(shares)
 
 
 def test_the_table_of_real_files(shared_data):

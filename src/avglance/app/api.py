@@ -10,8 +10,8 @@ from __future__ import annotations
 import difflib
 import logging
 import re
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,13 +19,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from avglance.errors import FAILURE_KINDS, ArgumentError, CheckpointError, MediaError
-from avglance.types import Cost, Failure, Label, MediaInfo, Moment, Recognition, Span
+from avglance.app.answer import Sightings, check_answer, cost, labels, moments, raise_failure, sightings
+from avglance.errors import ArgumentError, AVGLanceError, CheckpointError, MediaError
+from avglance.types import Failure, Recognition, Span
 
 if TYPE_CHECKING:
     import torch
 
-    from avglance.media import Limits
+    from avglance.media import Decoders, Opener, Source
     from avglance.parts.meter import Meter
     from avglance.systems.base import Decision
     from avglance.systems.store import LoadedModel
@@ -37,27 +38,6 @@ DEFAULT_MOMENTS = 4
 DEFAULT_THRESHOLD = 0.5  # of evidence, for a model whose card has none
 DEVICES = ("auto", "cpu", "cuda", "mps")
 _log = logging.getLogger("avglance")
-
-
-@dataclass(frozen=True)
-class Sighting:
-    """The picture of one moment, (H, W, 3) uint8, and its patch in xyxy fractions of it (None: no patch)."""
-
-    picture: NDArray[np.uint8]
-    box: tuple[float, float, float, float] | None
-
-
-@dataclass(frozen=True)
-class Sightings:
-    """What was seen and heard on the way, for the report: one entry a moment, one level a snippet.
-
-    ``levels_db`` is the RMS level of each snippet's sound in dBFS, None where nothing was heard; ``visible``
-    says which snippets had a picture.
-    """
-
-    moments: tuple[Sighting | None, ...]
-    levels_db: tuple[float | None, ...]
-    visible: tuple[bool, ...]
 
 
 def shipped_models() -> list[str]:
@@ -172,78 +152,120 @@ class Model:
         return k
 
     def tag(
-        self, path: str | Path, *, budget: int | str | None = None, top: int = 5, **reading: Any
+        self,
+        source: Source,
+        *,
+        budget: int | str | None = None,
+        top: int = 5,
+        isolate: bool | Decoders = False,
+        **reading: Any,
     ) -> Recognition:
-        """What happens in one file.
+        """What happens in one video.
 
         Args:
-            path: the file.
+            source: a path, the bytes of a file, a binary file object or stream, or a ``VideoArray``.
             budget: how many moments may be looked at closely (``4`` or ``"4"``); None: 4, or fewer if the
                 model can spend no more.
             top: how many labels to name.
-            reading: ``limits``, ``audio_track`` and ``threads`` of the reader.
+            isolate: decode in another process, so that no file can hang or crash this one: True starts one
+                for this call, ``Decoders`` keep theirs for several.
+            reading: ``limits``, ``audio_track``, ``audio_file`` and ``threads`` of ``VideoReader``.
 
         Raises:
             MediaError: the file cannot be read, with its kind.
             ArgumentError: a value is outside what is allowed.
         """
-        return self.look(path, budget=budget, top=top, **reading)[0]
+        return self.look(source, budget=budget, top=top, isolate=isolate, **reading)[0]
 
     def look(
         self,
-        path: str | Path,
+        source: Source,
         *,
         budget: int | str | None = None,
         top: int = 5,
-        limits: Limits | None = None,
-        audio_track: int = 0,
-        threads: int = 0,
+        isolate: bool | Decoders = False,
+        **reading: Any,
     ) -> tuple[Recognition, Sightings]:
         """Like ``tag``, and the pictures and sound levels that were met on the way (for a report)."""
+        from avglance.media import ArrayReader, VideoArray, local, source_name
+
+        k, name = self.budget(budget), source_name(source)
+        _check_top(top)
+        with ExitStack() as stack:
+            found = stack.enter_context(local(source, reading.get("limits")))
+            if isinstance(found, VideoArray):
+                array = found
+                return self._answer(name, Path(name), k, top, opener=lambda path, **_: ArrayReader(array))
+            return self._answer(name, found, k, top, opener=_opener(isolate, stack), **reading)
+
+    def _answer(
+        self, name: str, path: Path, k: int, top: int, **reading: Any
+    ) -> tuple[Recognition, Sightings]:
         import torch
 
         from avglance.parts.meter import Meter
         from avglance.views import FileView
 
-        k = self.budget(budget)
-        _check_top(top)
         settings, meter = self._system.view_settings, Meter(1)
-        with FileView([path], settings, limits=limits, audio_track=audio_track, threads=threads) as view:
-            _raise_failure(view, path)
+        with FileView([path], settings, **reading) as view:
+            raise_failure(view, name)
             with torch.inference_mode():
                 decision = self._system.recognise(view, k, meter=meter)
-            _raise_failure(view, path)
-            _check_answer(view, decision, path)
-            return self._recognition(str(path), view, decision, meter, top), _sightings(view, decision)
+            raise_failure(view, name)
+            check_answer(view, decision, name)
+            return self._recognition(name, view, decision, meter, top), sightings(view, decision)
 
     def tag_many(
-        self, paths: Iterable[str | Path], *, budget: int | str | None = None, top: int = 5, **reading: Any
+        self,
+        sources: Iterable[Source],
+        *,
+        budget: int | str | None = None,
+        top: int = 5,
+        isolate: bool | Decoders = True,
+        **reading: Any,
     ) -> Iterator[Recognition | Failure]:
-        """A ``Recognition`` or a ``Failure`` for each path, in order; one bad file never stops the others.
+        """A ``Recognition`` or a ``Failure`` for each video, in order; one bad file never stops the others.
+
+        Files are decoded in another process (``isolate``): one that hangs or crashes it is a ``Failure`` of
+        kind ``timeout``, ``limit`` or ``crashed``.
 
         Raises:
             ArgumentError: a value is outside what is allowed (before the first file is opened).
         """
-        for answer in self.look_many(paths, budget=budget, top=top, **reading):
+        for answer in self.look_many(sources, budget=budget, top=top, isolate=isolate, **reading):
             yield answer if isinstance(answer, Failure) else answer[0]
 
     def look_many(
-        self, paths: Iterable[str | Path], *, budget: int | str | None = None, top: int = 5, **reading: Any
+        self,
+        sources: Iterable[Source],
+        *,
+        budget: int | str | None = None,
+        top: int = 5,
+        isolate: bool | Decoders = True,
+        **reading: Any,
     ) -> Iterator[tuple[Recognition, Sightings] | Failure]:
         """Like ``tag_many``, with the sightings of each."""
-        if isinstance(paths, (str, Path)):
+        from avglance.media import Decoders, source_name
+
+        if isinstance(sources, (str, bytes, Path)):
             raise ArgumentError(
-                "paths must be several paths, got one", where="tag_many", hint="use tag(path)"
+                "sources must be several videos, got one", where="tag_many", hint="use tag(path)"
             )
         self.budget(budget)
         _check_top(top)
-        for path in paths:
-            try:
-                yield self.look(path, budget=budget, top=top, **reading)
-            except MediaError as error:
-                yield Failure(str(path), error.kind, error.what, error.hint)
-            except Exception as error:  # noqa: BLE001 - the bulk runner: records what went wrong and goes on
-                yield _bug(path, error)
+        with ExitStack() as stack:
+            kept = stack.enter_context(Decoders()) if isolate is True else isolate
+            for source in sources:
+                try:
+                    yield self.look(source, budget=budget, top=top, isolate=kept, **reading)
+                except MediaError as error:
+                    yield Failure(source_name(source), error.kind, error.what, error.hint)
+                except (
+                    AVGLanceError
+                ):  # a wrong call or a missing part: no file's fault, and so for all of them
+                    raise
+                except Exception as error:  # noqa: BLE001 - the bulk runner: records it and goes on
+                    yield _bug(source_name(source), error)
 
     def _recognition(
         self, video: str, view: FileView, decision: Decision, meter: Meter, top: int
@@ -253,12 +275,12 @@ class Model:
         saliency = decision.saliency[0].double().softmax(0).cpu().numpy()
         return Recognition(
             video=video,
-            labels=_labels(decision, self.classes, top),
+            labels=labels(decision, self.classes, top),
             spans=self._spans(decision, view, duration_s, saliency, top),
-            moments=_moments(view, decision, saliency),
+            moments=moments(view, decision, saliency),
             saliency=tuple(map(float, saliency)),
             times=tuple(map(float, view.times[0])),
-            cost=_cost(view, meter, info, self._system.whole_macs()),
+            cost=cost(view, meter, info, self._system.whole_macs()),
             condition=view.condition(0),
             duration_s=float(duration_s),
             model=self.name,
@@ -284,6 +306,15 @@ class Model:
         return tuple(sorted(found, key=lambda span: (span.start_s, -span.score)))
 
 
+def _opener(isolate: bool | Decoders, stack: ExitStack) -> Opener | None:
+    """What opens files: a decoding process, kept until the stack ends, or None for this process."""
+    from avglance.media import Decoders
+
+    if isinstance(isolate, Decoders):
+        return isolate.open
+    return stack.enter_context(Decoders()).open if isolate else None
+
+
 def reader_name() -> str:
     """Which reader decoded: two decoders may show different frames for the same second."""
     return f"pyav {metadata.version('av')}"
@@ -292,78 +323,6 @@ def reader_name() -> str:
 def _check_top(top: int) -> None:
     if isinstance(top, bool) or not isinstance(top, int) or top < 1:
         raise ArgumentError(f"top must be a whole number of at least 1, got {top!r}", where="tag")
-
-
-def _raise_failure(view: FileView, path: str | Path) -> None:
-    error = view.errors[0]
-    if error is not None:
-        raise MediaError(error.what, kind=error.kind, where=str(path), hint=error.hint) from error
-
-
-def _check_answer(view: FileView, decision: Decision, path: str | Path) -> None:
-    """Where no picture came a system answers from its sound head: see that it has one, and sound.
-
-    Raises:
-        MediaError: nothing came at all, or no picture came and the system has no sound head.
-    """
-    if bool(decision.looked[0].any()):
-        return
-    audible = view.audible[0]
-    if not audible.any():
-        kinds: list[Any] = [r.kind for r in view.condition(0).reasons if r.kind in FAILURE_KINDS]
-        what = "neither a picture nor sound could be decoded"
-        hint = "`avglance check` says what is left of the file"
-        raise MediaError(what, kind=kinds[0] if kinds else "truncated", where=str(path), hint=hint)
-    if not float(decision.evidence[0].sum()) > 0:
-        hint = "use a model that hears, such as avgn_nano"
-        raise MediaError(
-            "no picture came, and this system hears nothing", kind="no_video", where=str(path), hint=hint
-        )
-
-
-def _labels(decision: Decision, classes: Sequence[str], top: int) -> tuple[Label, ...]:
-    scores = decision.scores[0].double().cpu().numpy()
-    best = np.argsort(-scores, kind="stable")[:top]
-    return tuple(Label(classes[c], float(scores[c])) for c in best)
-
-
-def _moments(view: FileView, decision: Decision, saliency: NDArray[np.float64]) -> tuple[Moment, ...]:
-    """The snippets that were looked at, in the order of time."""
-    times, boxes = view.times[0], decision.boxes[0].double().cpu().numpy()
-    out = []
-    for t in np.flatnonzero(decision.looked[0].cpu().numpy()):
-        box = view.box_px(0, boxes[t]) if np.isfinite(boxes[t]).all() else None
-        out.append(Moment(float(times[t]), float(saliency[t]), box))
-    return tuple(sorted(out, key=lambda moment: moment.time_s))
-
-
-def _cost(view: FileView, meter: Meter, info: MediaInfo | None, whole_macs: int) -> Cost:
-    seconds = {name: float(s) for name, s in meter.seconds.items()}
-    seconds["decode"] = float(view.decode_s[0])  # opening the file too, before the meter ran
-    frames = round(info.duration_s * info.frame_rate) if info and info.has_video else 0
-    delivered, decoded = int(view.frames_delivered[0]), int(view.frames_decoded[0])
-    return Cost(
-        frames_delivered=delivered,
-        frames_decoded=decoded,
-        seconds=seconds,
-        macs={name: int(macs[0]) for name, macs in meter.macs.items()},
-        whole_frames=max(frames, delivered),
-        whole_macs=int(whole_macs),
-    )
-
-
-def _sightings(view: FileView, decision: Decision) -> Sightings:
-    """Source squares of the moments in the order of time, and every level that was heard."""
-    times, boxes = view.times[0], decision.boxes[0].double().cpu().numpy()
-    looked = np.flatnonzero(decision.looked[0].cpu().numpy())
-    seen: list[Sighting | None] = []
-    for t in looked[np.argsort(times[looked], kind="stable")]:
-        square, box = view.square(0, int(t)), boxes[t]
-        corners = (float(box[0]), float(box[1]), float(box[2]), float(box[3]))
-        drawn = corners if np.isfinite(box).all() else None
-        seen.append(None if square is None else Sighting(square.transpose(1, 2, 0), drawn))
-    levels = tuple(float(db) if np.isfinite(db) else None for db in view.levels_db[0])
-    return Sightings(tuple(seen), levels, tuple(map(bool, view.visible[0])))
 
 
 def _bug(path: str | Path, error: Exception) -> Failure:

@@ -3,27 +3,41 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
+import functools
 import json
 import math
+import os
+import shutil
 import sys
-from collections.abc import Sequence
+import time
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from avglance.app.render import SCHEMA, Ink, clean, clock
+from avglance.app import reading
+from avglance.app.check_table import CheckProgress, Table, detail, summary
+from avglance.app.render import SCHEMA, Ink
 from avglance.app.tag import expand
-from avglance.types import Reason, as_json
+from avglance.errors import ArgumentError
+from avglance.types import Condition, Failure, Reason, as_json
 
 if TYPE_CHECKING:
     from avglance.media import CheckReport
+    from avglance.media.disk import DiskSpeed
 
 DONE, UNREADABLE, SOME_FAILED = 0, 3, 6
-EPILOG = """A folder stands for all files in it and below. On a terminal the answer is a table; piped, or with
---json, one JSON object a file and line.
-Verdicts: ok, degraded (part of it can be read; the reasons say which), failed.
-Exit code: 0 all can be read, 3 the one file cannot be read, 6 some of several cannot."""
-_COLOURS = {"ok": "green", "degraded": "yellow", "failed": "red"}
-_SHOWN = 5  # reasons a file on a terminal
+EPILOG = """A folder stands for all files in it and below (but for hidden ones). On a
+terminal the answer is a table, with advice under each file that is not ok;
+piped, or with --json, one JSON object a file and line.
+
+verdicts:
+  ok        everything that the file declares can be decoded
+  degraded  part of it can be decoded; below it stands what is lost, and where
+  failed    nothing can be decoded
+
+Exit code: 0 all can be read, 3 the one file cannot be read, 6 some of several
+cannot."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -36,24 +50,110 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--quick", action="store_true", help="read the packets only; damage inside pictures is not seen"
     )
+    parser.add_argument(
+        "--deep",
+        action="store_true",
+        help="decode twice, with one thread and with several, and compare every picture and all sound",
+    )
     parser.add_argument("--json", action="store_true", help="one JSON object a line, also on a terminal")
+    parser.add_argument("--quiet", action="store_true", help="no progress on stderr")
+    reading.add_arguments(parser)
 
 
 def run(args: argparse.Namespace) -> int:
     """Check everything that was named, printing each verdict when it is there; the exit code."""
-    from avglance.media import check
-
+    check_values(args)
     files = list(expand(args.inputs))
-    ink = Ink(sys.stdout)
-    plain = args.json or not sys.stdout.isatty()
-    verdicts = []
-    for path in files:
-        report = check(path, quick=args.quick)
-        verdicts.append(report.condition.verdict)
-        print(json_line(report) if plain else "\n".join(lines(report, ink)), flush=True)
-    if not plain and len(files) > 1:
-        print(summary(verdicts))
-    return exit_code(verdicts)
+    if args.json or not sys.stdout.isatty():
+        verdicts = []
+        for report in reports(files, args):
+            verdicts.append(report.condition.verdict)
+            print(json_line(report), flush=True)
+        return exit_code(verdicts)
+    return exit_code(show_table(files, args))
+
+
+def check_values(args: argparse.Namespace) -> None:
+    """Refuse what cannot work before anything is read."""
+    if args.quick and args.deep:
+        hint = "--quick decodes nothing, --deep decodes twice: choose one"
+        raise ArgumentError("--quick and --deep exclude each other", where="check", hint=hint)
+    reading.reading(args)
+
+
+def show_table(files: Sequence[Path], args: argparse.Namespace) -> list[str]:
+    """Print the table; the verdicts."""
+    from avglance.media.disk import DiskSpeed
+
+    ink, disk, found = Ink(sys.stdout), DiskSpeed(), []
+    columns = shutil.get_terminal_size().columns
+    table = Table(ink, columns, common_folder(args.inputs))
+    if len(files) > 1:
+        print(table.head())
+    for report in reports(files, args, disk):
+        found.append(report)
+        print("\n".join(table.rows(report) if len(files) > 1 else detail(report, ink, columns)), flush=True)
+    if told := summary(found, disk.told()):
+        print("\n".join(["", *told]))
+    return [report.condition.verdict for report in found]
+
+
+def common_folder(inputs: Sequence[Path]) -> Path | None:
+    """The folder that all inputs lie in, or the one that is the only input; None: there is none.
+
+    >>> common_folder([Path("films/a"), Path("films/b/c.mp4")]).as_posix(), common_folder([Path("a.mp4")])
+    ('films', None)
+    """
+    try:
+        common = Path(os.path.commonpath(inputs))
+    except ValueError:  # some are absolute, some are not
+        return None
+    folder = common.parent if list(inputs) == [common] and not common.is_dir() else common
+    return None if folder == Path() else folder
+
+
+def reports(
+    files: Sequence[Path], args: argparse.Namespace, disk: DiskSpeed | None = None
+) -> Iterator[CheckReport]:
+    """Each file's report, with progress on stderr; the disk is measured before a file is decoded."""
+    from avglance.media import Decoders, VideoReader
+
+    how = reading.reading(args)
+    columns = shutil.get_terminal_size().columns
+    progress = CheckProgress([*map(_size, files)], columns, quiet=args.quiet, live=not args.json)
+    with contextlib.ExitStack() as stack:
+        opener: Any = VideoReader
+        if not args.in_process:
+            opener = stack.enter_context(Decoders(ready=1)).open
+        opener = functools.partial(opener, audio_file=how.pop("audio_file"))
+        how |= {"quick": args.quick, "deep": args.deep, "opener": opener, "on_share": progress.reach}
+        for path in files:
+            progress.start(str(path), time.monotonic())
+            if disk is not None:
+                disk.look(path)
+            report = _report(path, how, alone=len(files) == 1)
+            progress.end(failed=report.condition.verdict == "failed")
+            yield report
+
+
+def _size(path: Path) -> int:
+    try:
+        return os.stat(path).st_size
+    except (OSError, ValueError):
+        return 0
+
+
+def _report(path: Path, how: dict[str, Any], *, alone: bool) -> CheckReport:
+    from avglance.media import CheckReport, check
+
+    try:
+        return check(path, **how)
+    except ArgumentError as error:  # it has sound tracks, but not that one
+        if alone:
+            raise
+        failure = Failure(str(path), "missing", error.what, error.hint)
+        condition = Condition("failed", (Reason(failure.kind, failure.message),), "absent", 0.0)
+        return CheckReport(str(path), condition, None, 0, 0.0, 0.0, failure, _size(path))
 
 
 def exit_code(verdicts: Sequence[str]) -> int:
@@ -67,65 +167,16 @@ def exit_code(verdicts: Sequence[str]) -> int:
     return UNREADABLE if len(verdicts) == 1 else SOME_FAILED
 
 
-def summary(verdicts: Sequence[str]) -> str:
-    """The last line of a table: ``12 files: 10 ok, 1 degraded, 1 failed``."""
-    counts = ", ".join(f"{verdicts.count(word)} {word}" for word in _COLOURS if word in verdicts)
-    return f"{len(verdicts)} files: {counts}"
-
-
-def lines(report: CheckReport, ink: Ink) -> list[str]:
-    """One file's verdict for a person: verdict, name and contents, then the reasons."""
-    verdict = report.condition.verdict
-    head = f"{ink(f'{verdict:<9}', _COLOURS[verdict])} {ink(clean(report.video), 'bold')}"
-    if report.failure is not None:
-        shown = [head, f"          {report.failure.kind}: {clean(report.failure.message)}"]
-        return [*shown, f"          hint: {clean(report.failure.hint)}"] if report.failure.hint else shown
-    reasons = report.condition.reasons
-    more = [f"          and {len(reasons) - _SHOWN} more spans"] if len(reasons) > _SHOWN else []
-    return [head, f"          {contents(report)}", *(f"          {told(r)}" for r in reasons[:_SHOWN]), *more]
-
-
-def contents(report: CheckReport) -> str:
-    """What is in the file, on one line: ``00:10.0  320x240 h264 25 fps  sound present (aac 16000 Hz)``."""
-    held = report.info
-    if held is None:
-        return ""
-    parts = [clock(held.duration_s)]
-    if held.has_video:
-        rate = (
-            f"{held.frame_rate:.5g} fps{' (varies)' if held.variable_rate else ''}"
-            if held.frame_rate
-            else "varying rate"
-        )
-        turned = f" turned {held.rotation} degrees" if held.rotation else ""
-        parts.append(f"{held.width}x{held.height} {clean(held.video_codec)} {rate}{turned}")
-    tracks = [f"{clean(t.codec)} {t.rate_hz} Hz" for t in held.audio_tracks]
-    sound = f" ({', '.join(tracks)})" if tracks else ""
-    parts.append(f"sound {report.condition.audio}{sound}")
-    parts.append(f"{math.floor(100 * report.condition.coverage + 1e-6)} % readable")
-    return "  ".join(parts)
-
-
-def told(reason: Reason) -> str:
-    """A reason as a person reads it, with its span."""
-    if reason.start_s is None or reason.end_s is None:
-        return f"{reason.kind}: {clean(reason.text)}"
-    return f"{reason.kind}: {clean(reason.text)}, {clock(reason.start_s)} to {clock(reason.end_s)}"
-
-
 def json_line(report: CheckReport) -> str:
     """One line of plain ASCII JSON."""
     failure, condition = report.failure, report.condition
     record: dict[str, Any] = {"schema": SCHEMA, "video": report.video, "verdict": condition.verdict}
     if failure is not None:
         record |= {"kind": failure.kind, "message": failure.message, "hint": failure.hint}
-    record |= {
-        "audio": condition.audio,
-        "coverage": condition.coverage,
-        "reasons": as_json(condition.reasons),
-    }
+    record |= {"audio": condition.audio, "coverage": condition.coverage}
+    record |= {"reasons": as_json(condition.reasons), "advice": list(report.advice)}
     record |= {"frames": report.frames_decoded, "picture_s": report.picture_s, "sound_s": report.sound_s}
-    record["file"] = as_json(report.info)
+    record |= {"bytes": report.bytes, "seconds": report.seconds, "file": as_json(report.info)}
     return json.dumps(_rounded(record), allow_nan=False)
 
 

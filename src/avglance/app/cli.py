@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import argparse
 import errno
+import itertools
 import os
 import re
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Container, Iterable, Sequence
 from importlib import import_module
 from types import TracebackType
 from typing import NoReturn
@@ -54,7 +55,14 @@ class Parser(argparse.ArgumentParser):
 
     def parse_all(self, argv: Sequence[str]) -> argparse.Namespace:
         """Parse, or say which option is unknown and which known one is nearest."""
-        args, unknown = self.parse_known_args(argv)
+        try:
+            args, unknown = self.parse_known_args(argv)
+        except ArgumentError as error:
+            if not (name := dashed_file(argv, self._option_string_actions)):
+                raise
+            raise ArgumentError(error.what, where=error.where, hint=dash_hint(name)) from error
+        if name := dashed_file(unknown, ()):
+            raise ArgumentError(f"unknown option {name}", where=self._where(), hint=dash_hint(name))
         if unknown:
             known = re.findall(r"--[a-z][a-z0-9-]*", self.format_help())
             options = [word.split("=")[0] for word in unknown if word.startswith("-")]
@@ -65,6 +73,21 @@ class Parser(argparse.ArgumentParser):
 
     def _where(self) -> str:
         return self.prog.removeprefix("avglance").strip()
+
+
+def dashed_file(words: Sequence[str], options: Container[str]) -> str:
+    """The first word that is taken for an option and is a file's name; an empty string: there is none."""
+    for word in itertools.takewhile(lambda word: word != "--", words):
+        if word.startswith("-") and word.split("=")[0] not in options:
+            named = re.fullmatch(r"-[^-=].*\.(?=\w*[a-zA-Z])\w{2,4}", word, re.DOTALL)
+            if named or os.path.lexists(word):
+                return word
+    return ""
+
+
+def dash_hint(name: str) -> str:
+    """How to name a file whose name begins with a dash."""
+    return f"if {name} is a file, write ./{name}, or put -- before the names of files"
 
 
 def near(word: str, known: Iterable[str]) -> str:

@@ -26,7 +26,7 @@ from avglance.errors import ArgumentError, MediaError
 from avglance.types import Failure, Moment, Recognition
 
 if TYPE_CHECKING:
-    from avglance.app.api import Sightings
+    from avglance.app.answer import Sightings
 
 TEMPLATES = Path(__file__).with_name("templates")
 MARK = "avglance-report"  # in the head of our pages: only such a file is replaced without being told to
@@ -117,7 +117,7 @@ def make_entry(result: Recognition | Failure, sightings: Sightings | None) -> En
 
 def look_again(result: Recognition) -> Sightings:
     """Pictures of the moments and sound levels, read again from the video; what is gone stays empty."""
-    from avglance.app.api import Sighting, Sightings
+    from avglance.app.answer import Sighting, Sightings
     from avglance.media import VideoReader
 
     pictures: list[Sighting | None] = [None] * len(result.moments)

@@ -8,15 +8,18 @@ import os
 import sys
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from avglance.app import reading
 from avglance.app.render import Ink, Progress, clean, failure_text, json_line, table
 from avglance.errors import ArgumentError
 from avglance.types import Failure, Recognition
 
 if TYPE_CHECKING:
-    from avglance.app.api import Model, Sightings
+    from avglance.app.answer import Sightings
+    from avglance.app.api import Model
     from avglance.app.report import Entry
 
 DONE, BUG, UNREADABLE, SOME_FAILED = 0, 1, 3, 6
@@ -50,26 +53,34 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--threads", type=int, default=0, metavar="N", help="threads (default: as many as fit)"
     )
     parser.add_argument("--quiet", action="store_true", help="no progress on stderr")
+    reading.add_arguments(parser)
 
 
 def run(args: argparse.Namespace) -> int:
     """Tag everything that was named, printing each answer when it is there; the exit code."""
     check_values(args)
+    asked = {"budget": args.budget, "top": args.top, "threads": args.threads, **reading.reading(args)}
     files = list(expand(args.inputs))
     from avglance.app import api
+    from avglance.media import Decoders
 
     show_log()
     set_threads(args.threads)
-    model = api.load(args.model, device=args.device)
-    model.budget(args.budget)
     as_lines = args.json or not sys.stdout.isatty()
     entries: list[Entry] = []
-    try:
-        answers = stream(model, files, args)
-        failures = [a for a in (show(x, as_lines, entries, args) for x in answers) if a]
-    finally:
-        if args.report is not None and entries:
-            write_report(entries, args)
+    with ExitStack() as stack:
+        if not args.in_process:  # it starts while the model loads
+            asked["isolate"] = stack.enter_context(Decoders(ready=1))
+        else:
+            asked["isolate"] = False
+        model = api.load(args.model, device=args.device)
+        model.budget(args.budget)
+        try:
+            answers = stream(model, files, args, asked)
+            failures = [a for a in (show(x, as_lines, entries, args) for x in answers) if a]
+        finally:
+            if args.report is not None and entries:
+                write_report(entries, args)
     return exit_code(failures, len(files), quiet=args.quiet)
 
 
@@ -124,7 +135,7 @@ def set_threads(threads: int) -> None:
 
 
 def stream(
-    model: Model, files: Sequence[Path], args: argparse.Namespace
+    model: Model, files: Sequence[Path], args: argparse.Namespace, asked: dict[str, Any]
 ) -> Iterator[tuple[Recognition, Sightings] | Failure]:
     """Each file's answer, with progress on stderr."""
     progress = Progress(len(files), quiet=args.quiet, live=not args.json)
@@ -134,7 +145,6 @@ def stream(
             progress.start(str(path), time.monotonic())
             yield path
 
-    asked = {"budget": args.budget, "top": args.top, "threads": args.threads}
     for answer in model.look_many(announced(), **asked):
         progress.end(failed=isinstance(answer, Failure))
         yield answer

@@ -1,20 +1,33 @@
 """Files in and out: the only room that knows PyAV."""
 
+from avglance.media.arrays import ArrayReader, VideoArray
 from avglance.media.check import CheckReport, check
+from avglance.media.isolated import Decoders, IsolatedReader
 from avglance.media.limits import Limits
 from avglance.media.reader import Frame, VideoReader
 from avglance.media.sniff import Sniffed, sniff
 from avglance.media.sound import SoundPiece
+from avglance.media.sources import Source, local, source_name
+from avglance.media.surface import Opener, Reader
 from avglance.media.writer import write_mp4
 
 __all__ = [
+    "ArrayReader",
     "CheckReport",
+    "Decoders",
     "Frame",
+    "IsolatedReader",
     "Limits",
+    "Opener",
+    "Reader",
     "Sniffed",
     "SoundPiece",
+    "Source",
+    "VideoArray",
     "VideoReader",
     "check",
+    "local",
     "sniff",
+    "source_name",
     "write_mp4",
 ]

@@ -18,6 +18,7 @@ from avglance.types import AudioTrack, MediaInfo
 
 _INDEX_SAMPLE = 1000  # index entries looked at to see whether the rate varies
 _NO_RATE = 1000.0
+_LONGEST_STEPS = 1000
 _ROUNDING_S = 0.0015  # containers that round times to a millisecond are off by this much
 _ATTACHED = 0x0400  # libav's disposition bit of cover art
 
@@ -135,6 +136,8 @@ def mean_rate(stream: Any, sample: Sequence[float]) -> tuple[float, bool]:
     steps = [b - a for a, b in itertools.pairwise(times) if b - a > _ROUNDING_S]  # VP8 hides pictures between
     if len(steps) < 2:
         return mean, False
+    usual = sorted(steps)[len(steps) // 2]
+    steps = [step for step in steps if step <= _LONGEST_STEPS * usual]  # a clock that jumps is no rate
     varies = max(steps) - min(steps) > 2 * max(tick, _ROUNDING_S)
     if not mean or (varies and sample):
         mean = len(steps) / sum(steps)

@@ -12,10 +12,11 @@ from typing import Any
 import av.error
 
 from avglance.media.limits import Limits
-from avglance.media.shots import EPS_S, Shot, ShotSource, read_packets
+from avglance.media.shots import EPS_S, Shot, ShotSource, read_packets, stamp_of
 from avglance.media.spent import Spent
 from avglance.media.upright import Turn, square_size, turn_of
 
+_LONG_S = 60.0
 _JOIN_S = 1e-3  # lost spans closer than this are one
 _FULL_INDEX = (
     "mov",
@@ -36,8 +37,10 @@ class PictureTrack:
     ) -> None:
         self.index, self._reopen, self._spent = index, reopen, spent
         self._limits, self._threads = limits, threads
+        spent.look_for_breaks(box)
         self._attach(box)
         self.lost: list[tuple[float, float]] = []
+        self.gaps: set[tuple[float, float]] = set()  # where one picture stands for more than a minute
         self.now: Shot | None = None
         self._next: Shot | None = None
         self._shots: Iterator[Shot] = self._source.shots()
@@ -88,6 +91,8 @@ class PictureTrack:
         if self.now is not None:
             if following is not None:
                 self.now.duration = following.time - self.now.time
+                if self.now.duration > _LONG_S and self.now.frame is not None:
+                    self.gaps.add((self.now.time, following.time))
             if self.now.frame is None:
                 self._lose(self.now.time, self.now.time + self.now.duration)
         if following is None:
@@ -170,7 +175,9 @@ class PictureTrack:
     def _seek(self, time: float, alone: float | None = None) -> bool:
         """Go to the keyframe at or before ``time``, if the container can tell; False: it cannot seek."""
         try:
-            self.box.seek(self._ticks(time), stream=self.stream, backward=True)
+            breaks = self._spent.breaks_of(self.box)
+            stamp = time if breaks is None else breaks.stamp(time)
+            self.box.seek(self._ticks(stamp), stream=self.stream, backward=True)
         except av.error.FFmpegError:
             return False
         self._restart(wait=True, alone=alone)
@@ -261,7 +268,7 @@ class PictureTrack:
         for packet in read_packets(self.box, self.stream, self._spent):
             if packet is None:
                 break
-            stamp = packet.pts if packet.pts is not None else packet.dts
+            stamp = stamp_of(packet, ordered=self._source.ordered)
             if packet.is_keyframe and stamp is not None:
                 key = max(float(stamp * self._source.tick), self.first_time)
                 break

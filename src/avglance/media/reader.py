@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 from types import TracebackType
 from typing import Self
 
@@ -13,10 +14,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from avglance.errors import ArgumentError, MediaError
+from avglance.media.deep import picture_crc
 from avglance.media.header import Declared, describe, first_streams, no_content
 from avglance.media.limits import Limits
 from avglance.media.pictures import PictureTrack
 from avglance.media.shots import Shot
+from avglance.media.side import BESIDE, open_side
 from avglance.media.sound import SoundPiece, SoundTrack
 from avglance.media.source import open_media, show
 from avglance.media.spent import Spent
@@ -48,6 +51,8 @@ class VideoReader:
         path: a local file; its name is never taken as an option or an address.
         limits: what the file may declare or cost.
         audio_track: which of its sound tracks, from 0.
+        audio_file: a file whose sound is heard in place of its own; ``beside``: the one of the same name
+            (``x.wav`` beside ``x.mp4``) where it declares no sound; ``none``: never another file.
         threads: decoder threads, 0: as many as there are cores.
 
     Raises:
@@ -61,23 +66,26 @@ class VideoReader:
         *,
         limits: Limits | None = None,
         audio_track: int = 0,
+        audio_file: str | os.PathLike[str] = BESIDE,
         threads: int = 0,
     ) -> None:
         self.path, self.limits = path, limits or Limits()
         self._spent = Spent(show(path), self.limits.max_decode_s)
         self._pictures: PictureTrack | None = None
         self._sounds: SoundTrack | None = None
+        self._side: Path | None = None  # where the sound is, if not in the file itself
         try:
             with self._spent.working():
-                self._open(audio_track, threads)
+                self._open(audio_track, audio_file, threads)
         except BaseException:
             self.close()
             raise
 
-    def _open(self, audio_track: int, threads: int) -> None:
+    def _open(self, audio_track: int, audio_file: str | os.PathLike[str], threads: int) -> None:
         box = open_media(self.path, self.limits)
         try:
             declared = first_streams(box, audio_track, self._spent.where)
+            side = open_side(self.path, audio_file, declared, self.limits, self._spent)
         except BaseException:
             box.close()
             raise
@@ -93,7 +101,12 @@ class VideoReader:
                 threads=threads,
                 spent=self._spent,
             )
-            box = None if declared.audio_index is None else open_media(self.path, self.limits)
+            box = None if side or declared.audio_index is None else open_media(self.path, self.limits)
+        if side is not None:
+            if box is not None:  # a sound file in place of a sound file
+                box.close()
+            self._side, box, held = side
+            declared = replace(declared, audio_index=held.audio_index, tracks=held.tracks)
         if declared.audio_index is not None and box is not None:
             self._sounds = SoundTrack(box, box.streams[declared.audio_index], spent=self._spent)
         self._drop_empty()
@@ -105,41 +118,54 @@ class VideoReader:
         no_picture = pictures is None or not pictures.found
         no_sound = sounds is None or not sounds.found
         if no_picture and no_sound:
+            for reason in self._spent.reasons:
+                if reason.kind == "limit":
+                    hint = "raise Limits.max_memory_bytes if you trust the file"
+                    raise MediaError(reason.text, kind="limit", where=self._spent.where, hint=hint)
             raise no_content(self.path, pictures, sounds, self.limits)
         if pictures is not None and no_picture:
             self._spent.note("no_picture_decoded", "the file declares pictures, but none can be decoded")
             pictures.close()
             self._pictures = None
         if sounds is not None and no_sound:
-            self._spent.note(
-                "no_sound_decoded", "the file declares a sound track, but no sound can be decoded"
-            )
+            text = "the file declares a sound track, but no sound can be decoded"
+            self._spent.note("no_sound_decoded", text)
             sounds.close()
             self._sounds = None
 
     def _set_clock(self, declared: Declared) -> None:
+        """Time 0: the earlier of first picture and first sound; a file beside begins with the pictures."""
         pictures, sounds = self._pictures, self._sounds
-        tracks = [track for track in (pictures, sounds) if track is not None]
-        self._origin = min(track.first_time for track in tracks)
-        ends = true_ends([track.stream for track in tracks], self.path, limits=self.limits, spent=self._spent)
-        self.picture_span = self._span(pictures, ends)
-        self.sound_span = self._span(sounds, ends)
+        of_file = [t for t in (pictures, None if self._side else sounds) if t is not None]
+        self._origin = min((track.first_time for track in of_file), default=0.0)
+        self._sound_origin = sounds.first_time if self._side and sounds is not None else self._origin
+        ends = self._ends_of(of_file, self.path, self._origin)
+        sound_ends = ends
+        if self._side is not None and sounds is not None:
+            sound_ends = self._ends_of([sounds], self._side, self._sound_origin)
+        self.picture_span = _span(pictures, ends, self._origin)
+        self.sound_span = _span(sounds, sound_ends, self._sound_origin)
         duration = max(span[1] for span in (self.picture_span, self.sound_span) if span is not None)
         if duration > self.limits.max_duration_s:
             what = f"lasts {duration / 3600:.1f} hours"
             hint = "raise Limits.max_duration_s if you trust the file"
             raise MediaError(what, kind="limit", where=self._spent.where, hint=hint)
-        if ends.promised is not None:
-            text = "the file ends before its header says"
-            self._spent.note("truncated", text, duration, ends.promised - self._origin)
         self.info: MediaInfo = describe(declared, pictures, sounds, duration, ends.sample)
+        # reading may take as long as watching; opening has been free of the limit on a seek
+        self._spent.limit_s = max(self.limits.max_decode_s, duration)
+        self._spent.seek_limit_s = self.limits.max_seek_s
 
-    def _span(self, track: PictureTrack | SoundTrack | None, ends: Ends) -> tuple[float, float] | None:
-        """First to last of a track on the clock."""
-        if track is None:
-            return None
-        end = max(ends.by_index[track.stream.index], track.first_time)
-        return track.first_time - self._origin, end - self._origin
+    def _ends_of(
+        self, tracks: list[PictureTrack | SoundTrack], path: str | os.PathLike[str], origin: float
+    ) -> Ends:
+        """Where tracks of one file end; a file that ends before its header says is noted."""
+        if not tracks:
+            return Ends({}, None)
+        ends = true_ends([track.stream for track in tracks], path, limits=self.limits, spent=self._spent)
+        if ends.promised is not None:
+            last, promised = max(ends.by_index.values()) - origin, ends.promised - origin
+            self._spent.note("truncated", "the file ends before its header says", last, promised)
+        return ends
 
     # ---- what was spent ----
 
@@ -165,15 +191,15 @@ class VideoReader:
         return list(self._spent.reasons)
 
     def _note_losses(self) -> None:
-        if self._pictures is not None:
-            for start, end in self._pictures.lost:
-                text = "pictures are damaged or missing"
-                self._spent.note("damaged", text, start - self._origin, end - self._origin)
-        if self._sounds is not None:
-            for start, end in self._sounds.lost:
-                self._spent.note(
-                    "damaged_sound", "sound is damaged", start - self._origin, end - self._origin
-                )
+        pictures = ("damaged", "pictures are damaged or missing", "one picture is held")
+        told: list[tuple[PictureTrack | SoundTrack | None, float, tuple[str, str, str]]]
+        told = [(self._pictures, self._origin, pictures)]
+        told += [(self._sounds, self._sound_origin, ("damaged_sound", "sound is damaged", "no sound"))]
+        for track, origin, (kind, text, gap) in told:
+            for start, end in track.lost if track is not None else ():
+                self._spent.note(kind, text, start - origin, end - origin)
+            for start, end in sorted(track.gaps) if track is not None else ():
+                self._spent.note("gap", gap, start - origin, end - origin)
 
     # ---- pictures ----
 
@@ -233,7 +259,8 @@ class VideoReader:
         start, end = shot.time - self._origin, self._pictures.end_of(shot) - self._origin
         try:
             image = to_rgb(shot.frame, fit_inside(*self._pictures.size, max_side), self._pictures.turn)
-        except (av.error.FFmpegError, ValueError):
+        except (av.error.FFmpegError, ValueError, MemoryError) as error:
+            self._spent.note_memory(error)
             self._spent.note("damaged", "pictures cannot be turned into colours", start, end)
             return None
         self._spent.frames_delivered += 1
@@ -259,18 +286,45 @@ class VideoReader:
             if shot is not None:
                 yield shot.time - self._origin, track.end_of(shot) - self._origin, shot.frame is not None
 
+    def digests(self) -> Iterator[tuple[float, float, int | None]]:
+        """(start, end, CRC-32 of its pixels as decoded) of every picture in order; None where it is lost.
+
+        Raises:
+            MediaError: ``limits.max_decode_s`` is used up.
+        """
+        for start, end, whole in self.timeline():
+            crc = None
+            if whole and self._pictures is not None and self._pictures.now is not None:
+                with self._spent.working():
+                    crc = picture_crc(self._pictures.now.frame)
+            yield start, end, crc
+
     def packets(self) -> Iterator[tuple[float, float, bool, bool]]:
         """(start, end, is a picture, whole) of every packet, in the file's order; decodes nothing.
 
         Raises:
             MediaError: ``limits.max_decode_s`` is used up.
         """
-        indices = [t.stream.index for t in (self._pictures, self._sounds) if t is not None]
-        picture = self._pictures.stream.index if self._pictures is not None else -1
-        for index, start, end, whole in all_packets(
-            self.path, indices, limits=self.limits, spent=self._spent
-        ):
-            yield start - self._origin, end - self._origin, index == picture, whole
+        for path, tracks in self._files():
+            going = all_packets(path, [t.stream.index for t in tracks], limits=self.limits, spent=self._spent)
+            origin = self._origin if path is self.path else self._sound_origin
+            picture = next((t.stream.index for t in tracks if t is self._pictures), -1)
+            while True:
+                with self._spent.working():
+                    found = next(going, None)
+                if found is None:
+                    break
+                index, start, end, whole = found
+                yield start - origin, end - origin, index == picture, whole
+
+    def _files(self) -> list[tuple[str | os.PathLike[str], list[PictureTrack | SoundTrack]]]:
+        """The files that are read, with their tracks."""
+        pictures, sounds = self._pictures, self._sounds
+        if self._side is None:
+            return [(self.path, [t for t in (pictures, sounds) if t is not None])]
+        found: list[tuple[str | os.PathLike[str], list[PictureTrack | SoundTrack]]] = []
+        found += [] if pictures is None else [(self.path, [pictures])]
+        return found if sounds is None else [*found, (self._side, [sounds])]
 
     def keyframe_near(self, time_s: float) -> float:
         """The presentation time of the keyframe nearest to ``time_s``; costs seeks and packets, no decoding.
@@ -281,8 +335,8 @@ class VideoReader:
             MediaError: the file has no pictures (kind ``no_video``).
         """
         if self._pictures is None:
-            hint = "ask for sound, or name a file with pictures"
-            raise MediaError("the file has no pictures", kind="no_video", where=self._spent.where, hint=hint)
+            what, hint = "the file has no pictures", "ask for sound, or name a file with pictures"
+            raise MediaError(what, kind="no_video", where=self._spent.where, hint=hint)
         with self._spent.working():
             return self._pictures.keyframe_near(time_s + self._origin) - self._origin
 
@@ -310,13 +364,13 @@ class VideoReader:
     def _sound(self, start_s: float, end_s: float, rate_hz: int) -> Iterator[SoundPiece]:
         if self._sounds is None:
             return
-        pieces = self._sounds.pieces(start_s + self._origin, end_s + self._origin, rate_hz)
+        pieces = self._sounds.pieces(start_s + self._sound_origin, end_s + self._sound_origin, rate_hz)
         while True:
             with self._spent.working():
                 piece = next(pieces, None)
             if piece is None:
                 return
-            yield SoundPiece(piece.start_s - self._origin, piece.samples)
+            yield SoundPiece(piece.start_s - self._sound_origin, piece.samples)
 
     # ---- end ----
 
@@ -336,3 +390,10 @@ class VideoReader:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+def _span(track: PictureTrack | SoundTrack | None, ends: Ends, origin: float) -> tuple[float, float] | None:
+    """First to last of a track on the clock."""
+    if track is None:
+        return None
+    return track.first_time - origin, max(ends.by_index[track.stream.index], track.first_time) - origin

@@ -14,12 +14,20 @@ import av.error
 import numpy as np
 from numpy.typing import NDArray
 
+from avglance.media.holes import Holes
 from avglance.media.shots import read_packets
 from avglance.media.spent import Spent
 
 _PREROLL_S = 0.5  # decoded before what is asked for: codecs need a few packets to settle after a seek
-_JUMP_S = 0.01  # a timestamp this far beyond the count of samples is a gap; one before it changes nothing
+_JUMP_S = 0.01  # a timestamp this far beyond the count of samples is a gap
+# Timestamps that leave the count of samples by more than this, in so many frames in a row, are right:
+# clocks that disagree by a thousandth would be apart by seconds after an hour.
+_DRIFT_S = 0.003
+_SURE = 3
+_LONG_S = 0.1  # one frame as long as this is enough
 _PIECE_S = 1.0
+_HOLE_S = 0.05  # a gap this long is worth saying; where bytes of the file were skipped, it is a loss
+_LOST_START_S = 60.0  # a damaged packet that claims to lie further before the first sound is not believed
 
 
 @dataclass(frozen=True)
@@ -38,12 +46,21 @@ class _Run:
         self.key = (frame.sample_rate, frame.layout.name, frame.format.name)
         self._in = 0
         self._out = 0
+        self._apart = 0  # frames in a row whose time disagrees with the count of samples
         self._resampler = av.AudioResampler(format="flt", layout="mono", rate=rate_hz)
 
     @property
     def end(self) -> float:
         """Where the sound put in so far ends."""
         return self.start + self._in / float(self.key[0])
+
+    def goes_on(self, time: float, frame: Any) -> bool:
+        """Whether a frame of this time continues the stretch, or a new one has to begin with it."""
+        if (frame.sample_rate, frame.layout.name, frame.format.name) != self.key or time - self.end > _JUMP_S:
+            return False
+        self._apart = self._apart + 1 if abs(time - self.end) > _DRIFT_S else 0
+        is_sure = self._apart >= _SURE or (self._apart > 0 and frame.samples > _LONG_S * frame.sample_rate)
+        return not is_sure
 
     def put(self, frame: Any | None) -> SoundPiece | None:
         """Resample a frame (None: the rest); None where nothing comes out yet."""
@@ -66,12 +83,17 @@ class SoundTrack:
         self.box, self.stream, self._spent = box, stream, spent
         self._tick = float(stream.time_base) if stream.time_base else 1e-3
         self._codec = stream.codec_context
+        spent.look_for_breaks(box)
         self.packets = 0
         self.lost: list[tuple[float, float]] = []
+        self.gaps: set[tuple[float, float]] = set()  # where there is nothing between two sounds
         self._asked = float("-inf")  # errors before this are the codec settling after a seek
         first = next(self._frames(), None)
         self.found = first is not None
         self.first_time = first[0] if first else 0.0
+        if self.lost and 0 < self.first_time - self.lost[0][0] <= _LOST_START_S:
+            self.first_time = self.lost[0][0]  # the beginning may be damaged
+        self.lost = [(max(low, self.first_time), high) for low, high in self.lost if high > self.first_time]
 
     def pieces(self, start: float, end: float, rate_hz: int) -> Iterator[SoundPiece]:
         """Sound in [start, end) in pieces of about a second; gaps show as pieces that start later."""
@@ -97,7 +119,11 @@ class SoundTrack:
 
     def _seek(self, time: float | None) -> bool:
         try:
-            if time is None:
+            if (
+                self._spent.breaks_of(self.box) is not None
+            ):  # a seek by time may end elsewhere
+                self.box.seek(0, unsupported_byte_offset=True)
+            elif time is None:
                 low = self.stream.start_time
                 self.box.seek(min(low if low is not None else 0, 0), stream=self.stream, backward=True)
             else:
@@ -122,8 +148,7 @@ class SoundTrack:
     def _resampled(self, end: float, rate_hz: int) -> Iterator[SoundPiece]:
         run: _Run | None = None
         for time, frame in self._frames():
-            key = (frame.sample_rate, frame.layout.name, frame.format.name)
-            if run is not None and (run.key != key or time - run.end > _JUMP_S):
+            if run is not None and not run.goes_on(time, frame):
                 yield from filter(None, [run.put(None)])
                 run = None
             if time > end:
@@ -144,18 +169,25 @@ class SoundTrack:
     def _frames(self) -> Iterator[tuple[float, Any]]:
         """Decoded frames with their time, from here on, past errors where the file goes on."""
         clock: float | None = None
-        for packet in read_packets(self.box, self.stream, self._spent):
+        holes = Holes(self.box)
+        is_mute = False  # whether packets have given no sound since the last frame
+        for packet in read_packets(self.box, self.stream, self._spent, holes):
             self.packets += packet is not None and not packet.is_corrupt
             try:
                 frames = self._codec.decode(packet)
-            except av.error.FFmpegError:
+            except av.error.FFmpegError as error:
+                self._spent.note_memory(error)
                 self._lose(packet)
                 frames = []
+            is_mute |= not frames
             for frame in frames:
                 if not frame.samples or not frame.sample_rate:
                     continue
                 stamp = frame.pts if frame.pts is not None else frame.dts
                 time = stamp * self._tick if stamp is not None else (clock if clock is not None else 0.0)
+                if clock is not None and time - clock > _HOLE_S:
+                    self._keep_gap(clock, time, lost=is_mute or holes.take())
+                is_mute = False
                 clock = time + frame.samples / frame.sample_rate
                 yield time, frame
 
@@ -168,6 +200,12 @@ class SoundTrack:
         if start < self._asked:
             return
         self._keep_lost(start, start + (packet.duration or 0) * self._tick)
+
+    def _keep_gap(self, start: float, end: float, *, lost: bool) -> None:
+        if lost:
+            self._keep_lost(start, end)
+        else:
+            self.gaps.add((start, end))
 
     def _keep_lost(self, start: float, end: float) -> None:
         if self.lost and self.lost[-1][0] <= start <= self.lost[-1][1] + 1e-3:

@@ -12,6 +12,7 @@ import av.error
 
 from avglance.errors import FailureKind, MediaError
 from avglance.media.limits import Limits
+from avglance.media.longmp4 import open_long
 from avglance.media.sniff import looks_truncated, sniff
 
 # demuxers that read one file and open nothing else
@@ -34,18 +35,20 @@ def open_media(path: str | os.PathLike[str], limits: Limits) -> Any:
     found = sniff(path)
     if found.kind is not None:
         raise MediaError(found.what, kind=found.kind, where=show(path), hint=found.hint)
+    settings: dict[str, Any] = {
+        "options": {"max_pixels": str(limits.max_pixels)},
+        "container_options": {
+            "protocol_whitelist": "file",
+            "format_whitelist": FORMATS,
+            "max_streams": str(limits.max_streams + 1),
+        },
+        "metadata_errors": "replace",
+        "timeout": limits.max_open_s,
+    }
     try:
-        box = av.open(
-            "file:" + os.path.abspath(os.fspath(path)),
-            options={"max_pixels": str(limits.max_pixels)},
-            container_options={
-                "protocol_whitelist": "file",
-                "format_whitelist": FORMATS,
-                "max_streams": str(limits.max_streams + 1),
-            },
-            metadata_errors="replace",
-            timeout=limits.max_open_s,
-        )
+        box = open_long(path, lambda file: av.open(file, **settings))
+        if box is None:
+            box = av.open("file:" + os.path.abspath(os.fspath(path)), **settings)
     except (av.error.FFmpegError, OSError, ValueError, MemoryError, UnicodeError) as error:
         raise _cannot_open(error, path, limits) from error
     try:

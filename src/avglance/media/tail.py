@@ -5,7 +5,6 @@ Times in this file are the stream's own seconds.
 
 from __future__ import annotations
 
-import contextlib
 import itertools
 import os
 from collections.abc import Iterator
@@ -15,13 +14,15 @@ from typing import Any
 import av
 import av.error
 
+from avglance.media.holes import Holes
 from avglance.media.limits import Limits
-from avglance.media.shots import RAW_FORMATS, demux
+from avglance.media.shots import FOREVER_S, RAW_FORMATS, demux, is_ordered, stamp_of
 from avglance.media.source import file_size, open_media
 from avglance.media.spent import Spent
 
 _LOOK_BACK_S = 2.0
 _SAMPLE = 64
+_FEW = 20  # samples at each end of an index that are looked at
 # formats whose duration libav itself finds by reading the end of the file
 _HONEST = frozenset({"mpegts", "ogg", "mpeg", "wav", "w64"})
 _EXACT = ("mov", "matroska")  # formats that declare their length to the millisecond
@@ -54,35 +55,59 @@ def true_ends(streams: list[Any], path: str | os.PathLike[str], *, limits: Limit
         declared, indexed = declared_end(stream), _index_end(stream, size)
         if indexed is not None:
             found[stream.index] = indexed
-        elif declared is not None and name in _HONEST:
+        elif declared is not None and name in _HONEST and spent.breaks_of(stream.container) is None:
             found[stream.index] = declared
         else:
             unknown.append(stream.index)
     sample: tuple[float, ...] = ()
     if unknown:
         with open_media(path, limits) as box:
-            sample = _first_times(box, [s.index for s in streams if s.type == "video"], spent)
-            found.update(_packet_ends(box, unknown, promised, spent))
+            pictures = [s.index for s in streams if s.type == "video"]
+            sample, ends = _beginning(box, pictures, unknown, spent)
+            if ends is None:
+                ends = _last_ends(box, unknown, promised, spent)
+        if ends is None:
+            with open_media(path, limits) as box:
+                ends = _read_ends(box, unknown, spent)
+        found.update({index: ends.get(index, 0.0) for index in unknown})
     slack = _SLACK_S if name.startswith(_EXACT) else max(1.0, 0.03 * promised)
     short = promised - max(found.values()) > slack
     return Ends(found, promised if short else None, sample)
 
 
-def _first_times(box: Any, indices: list[int], spent: Spent) -> tuple[float, ...]:
-    """When the first pictures are shown, in order, by their packets."""
-    if not indices:
-        return ()
-    return tuple(sorted(start for _, start, _, _ in itertools.islice(_walk(box, indices, spent), _SAMPLE)))
+def _beginning(
+    box: Any, pictures: list[int], indices: list[int], spent: Spent
+) -> tuple[tuple[float, ...], dict[int, float] | None]:
+    """When the first pictures are shown, in order; the ends of the streams where the file ends so early."""
+    if not pictures:
+        return (), None
+    times: list[float] = []
+    ends: dict[int, float] = {}
+    for index, start, end, _ in _walk(box, sorted({*pictures, *indices}), spent):
+        ends[index] = max(ends.get(index, 0.0), end)
+        if index in pictures:
+            times.append(start)
+        if len(times) == _SAMPLE:
+            return tuple(sorted(times)), None
+    return tuple(sorted(times)), ends
+
+
+def start_of(stream: Any) -> float:
+    """Where the header says a stream begins; 0.0 where it does not say, or nonsense."""
+    start = (stream.start_time or 0) * (float(stream.time_base or 0) or 1e-3)
+    return start if abs(start) <= FOREVER_S else 0.0
 
 
 def declared_end(stream: Any) -> float | None:
     """Where the header says a stream ends, by its own duration or the container's; None: it does not say."""
     tick = float(stream.time_base) if stream.time_base else 0.0
     if stream.duration and stream.duration > 0 and tick:
-        return float(((stream.start_time or 0) + stream.duration) * tick)
+        return start_of(stream) + float(stream.duration * tick)
     box = stream.container
     if box.duration and box.duration > 0 and box.format.name not in RAW_FORMATS:
-        return float(((box.start_time or 0) + box.duration) / av.time_base)
+        # Matroska's length counts from zero in most files, from the first picture in a few
+        start = 0.0 if box.format.name.startswith("matroska") else (box.start_time or 0) / av.time_base
+        return (start if abs(start) <= FOREVER_S else 0.0) + float(box.duration / av.time_base)
     return None
 
 
@@ -104,26 +129,41 @@ def _index_end(stream: Any, size: int) -> float | None:
         low, high = (middle + 1, high) if entry.pos + entry.size <= size else (low, middle)
     tick = float(stream.time_base)
     if low == count:
-        return declared_end(stream)
+        declared = declared_end(stream) or 0.0
+        return declared if _even(entries) and entries[count - 1].timestamp * tick <= declared else None
     return float(entries[low].timestamp * tick)
 
 
-def _packet_ends(box: Any, indices: list[int], declared: float, spent: Spent) -> dict[int, float]:
-    """The end of the last packet of each stream; looks back from the declared end until all were met."""
+def _even(entries: Any) -> bool:
+    """Whether the first and last samples of an index lie evenly.
+
+    MP4 declares the sum of the steps between decode times. Where they vary and pictures are reordered, that
+    can end before the last picture is shown.
+    """
+    count = len(entries)
+    near = [*range(min(_FEW, count)), *range(max(count - _FEW, 0), count)]
+    steps = [entries[b].timestamp - entries[a].timestamp for a, b in itertools.pairwise(near) if b == a + 1]
+    return not steps or max(steps) - min(steps) <= max(1, max(steps) // 50)
+
+
+def _last_ends(box: Any, indices: list[int], declared: float, spent: Spent) -> dict[int, float] | None:
+    """The end of the last packet of each stream, looking back from the declared end until all were met.
+
+    None: there is nothing to be found like this, and the file has to be read from its start.
+    """
     back = _LOOK_BACK_S
-    while declared > back and box.format.name not in RAW_FORMATS:
+    if spent.breaks_of(box) is not None:  # the last packets need not be those with the latest timestamps
+        return None
+    while back < declared <= FOREVER_S and box.format.name not in RAW_FORMATS:
         try:
             box.seek(int((declared - back) * av.time_base), backward=True)
         except av.error.FFmpegError:
-            break
+            return None
         ends = _read_ends(box, indices, spent)
         if len(ends) == len(indices):
             return ends
         back *= 8
-    with contextlib.suppress(av.error.FFmpegError):  # what follows still counts
-        box.seek(box.start_time or 0, backward=True)
-    ends = _read_ends(box, indices, spent)
-    return {index: ends.get(index, 0.0) for index in indices}
+    return None
 
 
 def _read_ends(box: Any, indices: list[int], spent: Spent) -> dict[int, float]:
@@ -146,17 +186,30 @@ def _walk(box: Any, indices: list[int], spent: Spent) -> Iterator[tuple[int, flo
     streams = {i: box.streams[i] for i in indices}
     steps = {i: _step(stream) for i, stream in streams.items()}
     ticks = {i: float(stream.time_base or 0) or 1e-3 for i, stream in streams.items()}
-    counts = dict.fromkeys(indices, 0)
+    holes, after_hole = Holes(box), set[int]()
+    counted = {i: box.format.name == "avi" and stream.type == "video" for i, stream in streams.items()}
+    ordered = {i: is_ordered(box, stream) for i, stream in streams.items()}
+    reached = {i: start_of(stream) for i, stream in streams.items()}
     try:
-        for packet in demux(box, *streams.values()):
+        # to see what is skipped, the packets of all streams have to be looked at
+        packets = demux(box, *(() if holes.counts else streams.values()))
+        breaks = spent.breaks_of(box)
+        for packet in packets if breaks is None else breaks.mended(packets):
             spent.check_time()
-            if not packet.size:
-                continue
+            holes.see(packet)
             i = packet.stream_index
-            stamp = packet.pts if packet.pts is not None else packet.dts
-            start = stamp * ticks[i] if stamp is not None else counts[i] * steps[i]
-            counts[i] += 1
-            yield i, start, start + ((packet.duration or 0) * ticks[i] or steps[i]), not packet.is_corrupt
+            if holes.counts and holes.take():
+                after_hole.update(streams)
+            if not packet.size or packet.is_discard or i not in streams:  # an edit list hides some
+                continue
+            stamp = stamp_of(packet, ordered=ordered[i])
+            start = stamp * ticks[i] if stamp is not None else reached[i]
+            if i in after_hole and start > reached[i] + steps[i]:
+                yield i, reached[i], start, False
+            after_hole.discard(i)
+            # AVI counts pictures; what is said about their length comes from elsewhere
+            reached[i] = start + (ticks[i] if counted[i] else (packet.duration or 0) * ticks[i] or steps[i])
+            yield i, start, reached[i], not packet.is_corrupt
     except av.error.FFmpegError:
         pass  # what was read before counts
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 import numpy as np
+from av.sidedata.sidedata import SideDataContainer
 from numpy.typing import NDArray
 
 _MAX_ASPECT = 8.0  # a pixel shape beyond this is a broken header, not a picture
@@ -27,7 +28,12 @@ def turn_of(frame: Any) -> Turn:
 
     The matrix maps (x, y) to (a x + c y, b x + d y), y down; its nine 32-bit numbers are a b u c d v x y w.
     """
-    raw = next((bytes(one) for one in frame.side_data if one.type.name == "DISPLAYMATRIX"), b"")
+    try:  # ``frame.side_data`` would tie the frame, and its decoder's threads, into a cycle that only gc ends
+        sides = SideDataContainer(frame)  # type: ignore[call-arg]  # the stub leaves the frame out
+    except ValueError:  # PyAV has no name for something else that the frame carries, such as EXIF
+        quarters = round(frame.rotation / 90)
+        return Turn(quarters % 4 if abs(frame.rotation - 90 * quarters) <= 3 else 0)
+    raw = next((bytes(one) for one in sides if one.type.name == "DISPLAYMATRIX"), b"")
     if len(raw) != 36:
         return Turn()
     a, b, _, c, d = np.frombuffer(raw, "<i4" if np.little_endian else ">i4")[:5].astype(np.float64)

@@ -6,12 +6,13 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from avglance.errors import ArgumentError, MediaError, ShapeError
-from avglance.media import Limits
+from avglance.media import Opener
 from avglance.types import Condition, MediaInfo, Reason
 from avglance.views.onefile import FileSnippets, silent_mels
 from avglance.views.pictures import crop_patches, resize, square_to_file
@@ -29,9 +30,8 @@ class FileView:
     Args:
         paths: the files.
         settings: grid and sides.
-        limits: what a reader may spend on a file.
-        audio_track: which sound track to hear, counted from 0.
-        threads: decoder threads (0: as the decoder likes).
+        opener: what opens a file and reads it; None: ``VideoReader``.
+        reading: ``limits``, ``audio_track``, ``audio_file`` and ``threads`` of ``VideoReader``.
     """
 
     def __init__(
@@ -39,9 +39,8 @@ class FileView:
         paths: Sequence[str | Path],
         settings: ViewSettings,
         *,
-        limits: Limits | None = None,
-        audio_track: int = 0,
-        threads: int = 0,
+        opener: Opener | None = None,
+        **reading: Any,
     ) -> None:
         if isinstance(paths, (str, Path)):
             raise ArgumentError("paths must be a sequence of paths, got one path", where="FileView")
@@ -49,21 +48,20 @@ class FileView:
         self.settings = settings
         self._opening: list[MediaError | None] = []
         self._files: list[FileSnippets | None] = []
-        limits = Limits() if limits is None else limits
         with ExitStack() as stack:
             for path in self.paths:
-                file = self._open(path, limits, audio_track, threads)
+                file = self._open(path, opener, reading)
                 if file is not None:
                     stack.callback(file.reader.close)
                 self._files.append(file)
             self._stack = stack.pop_all()
 
-    def _open(self, path: Path, limits: Limits, audio_track: int, threads: int) -> FileSnippets | None:
+    def _open(self, path: Path, opener: Opener | None, reading: dict[str, Any]) -> FileSnippets | None:
         """The file, or None with its error noted."""
         error: MediaError | None = None
         file = None
         try:
-            file = FileSnippets(path, self.settings, limits=limits, audio_track=audio_track, threads=threads)
+            file = FileSnippets(path, self.settings, opener=opener, **reading)
         except MediaError as met:
             error = met
         except ArgumentError as met:  # a sound track that this file lacks: its fault alone, the others go on

@@ -5,13 +5,14 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from avglance.errors import MediaError
-from avglance.media import Limits, VideoReader
-from avglance.types import AudioState, Condition, MediaInfo, Reason
+from avglance.media import Opener, Reader, VideoReader
+from avglance.types import NOTES, AudioState, Condition, MediaInfo, Reason
 from avglance.views.grid import clip_start, snippet_centres
 from avglance.views.pictures import source_square
 from avglance.views.sound import CLIP_S, CLIP_SAMPLES, MEL_BANDS, MEL_FRAMES, RATE_HZ, SILENCE, logmel
@@ -31,19 +32,18 @@ class FileSnippets:
     Args:
         path: the file.
         settings: grid and sides.
-        limits: what the reader may spend.
-        audio_track: which sound track.
-        threads: decoder threads (0: as the decoder likes).
+        opener: what opens the file and reads it; None: ``VideoReader``.
+        reading: ``limits``, ``audio_track``, ``audio_file`` and ``threads`` of the reader.
 
     Raises:
         MediaError: nothing can be read.
     """
 
     def __init__(
-        self, path: str | Path, settings: ViewSettings, *, limits: Limits, audio_track: int, threads: int
+        self, path: str | Path, settings: ViewSettings, *, opener: Opener | None = None, **reading: Any
     ) -> None:
         self.settings = settings
-        self.reader = VideoReader(path, limits=limits, audio_track=audio_track, threads=threads)
+        self.reader: Reader = (opener or VideoReader)(path, **reading)
         try:
             self.info: MediaInfo = self.reader.info
             self.times = self._grid()
@@ -194,7 +194,8 @@ class FileSnippets:
         # a track that is known to end early is no damage: only what was expected can be lost
         reasons += self._lost("pictures_lost", "picture", no_picture & self._expected_visible)
         reasons += self._lost("sound_lost", "sound", no_sound & self._expected_audible)
-        return Condition("degraded" if reasons else "ok", tuple(reasons), self.audio_state(), coverage)
+        bad = any(reason.kind not in NOTES for reason in reasons)
+        return Condition("degraded" if bad else "ok", tuple(reasons), self.audio_state(), coverage)
 
     def _lost(self, kind: str, what: str, lost: NDArray[np.bool_]) -> list[Reason]:
         """One reason for each run of neighbouring snippets that were asked for and did not come."""

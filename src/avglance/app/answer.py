@@ -1,0 +1,118 @@
+"""From what a system decided and a view delivered to plain values: the parts of one answer."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from avglance.errors import FAILURE_KINDS, MediaError
+from avglance.types import Cost, Label, MediaInfo, Moment
+
+if TYPE_CHECKING:
+    from avglance.parts.meter import Meter
+    from avglance.systems.base import Decision
+    from avglance.views import FileView
+
+
+@dataclass(frozen=True)
+class Sighting:
+    """The picture of one moment, (H, W, 3) uint8, and its patch in xyxy fractions of it (None: no patch)."""
+
+    picture: NDArray[np.uint8]
+    box: tuple[float, float, float, float] | None
+
+
+@dataclass(frozen=True)
+class Sightings:
+    """What was seen and heard on the way, for the report: one entry a moment, one level a snippet.
+
+    ``levels_db`` is the RMS level of each snippet's sound in dBFS, None where nothing was heard; ``visible``
+    says which snippets had a picture.
+    """
+
+    moments: tuple[Sighting | None, ...]
+    levels_db: tuple[float | None, ...]
+    visible: tuple[bool, ...]
+
+
+def raise_failure(view: FileView, path: str) -> None:
+    """Raise the error of a view's one file, if it gave nothing at all.
+
+    Raises:
+        MediaError: with the file's kind.
+    """
+    error = view.errors[0]
+    if error is not None:
+        raise MediaError(error.what, kind=error.kind, where=path, hint=error.hint) from error
+
+
+def check_answer(view: FileView, decision: Decision, path: str) -> None:
+    """Where no picture came a system answers from its sound head: see that it has one, and sound.
+
+    Raises:
+        MediaError: nothing came at all, or no picture came and the system has no sound head.
+    """
+    if bool(decision.looked[0].any()):
+        return
+    audible = view.audible[0]
+    if not audible.any():
+        kinds: list[Any] = [r.kind for r in view.condition(0).reasons if r.kind in FAILURE_KINDS]
+        what = "neither a picture nor sound could be decoded"
+        hint = "`avglance check` says what is left of the file"
+        raise MediaError(what, kind=kinds[0] if kinds else "truncated", where=path, hint=hint)
+    if not float(decision.evidence[0].sum()) > 0:
+        hint = "use a model that hears, such as avgn_nano"
+        raise MediaError(
+            "no picture came, and this system hears nothing", kind="no_video", where=path, hint=hint
+        )
+
+
+def labels(decision: Decision, classes: Sequence[str], top: int) -> tuple[Label, ...]:
+    """The names of the highest scores, best first."""
+    scores = decision.scores[0].double().cpu().numpy()
+    best = np.argsort(-scores, kind="stable")[:top]
+    return tuple(Label(classes[c], float(scores[c])) for c in best)
+
+
+def moments(view: FileView, decision: Decision, saliency: NDArray[np.float64]) -> tuple[Moment, ...]:
+    """The snippets that were looked at, in the order of time."""
+    times, boxes = view.times[0], decision.boxes[0].double().cpu().numpy()
+    out = []
+    for t in np.flatnonzero(decision.looked[0].cpu().numpy()):
+        box = view.box_px(0, boxes[t]) if np.isfinite(boxes[t]).all() else None
+        out.append(Moment(float(times[t]), float(saliency[t]), box))
+    return tuple(sorted(out, key=lambda moment: moment.time_s))
+
+
+def cost(view: FileView, meter: Meter, info: MediaInfo | None, whole_macs: int) -> Cost:
+    """What was spent by the view and under the meter."""
+    seconds = {name: float(s) for name, s in meter.seconds.items()}
+    seconds["decode"] = float(view.decode_s[0])  # opening the file too, before the meter ran
+    frames = round(info.duration_s * info.frame_rate) if info and info.has_video else 0
+    delivered, decoded = int(view.frames_delivered[0]), int(view.frames_decoded[0])
+    return Cost(
+        frames_delivered=delivered,
+        frames_decoded=decoded,
+        seconds=seconds,
+        macs={name: int(macs[0]) for name, macs in meter.macs.items()},
+        whole_frames=max(frames, delivered),
+        whole_macs=int(whole_macs),
+    )
+
+
+def sightings(view: FileView, decision: Decision) -> Sightings:
+    """Source squares of the moments in the order of time, and every level that was heard."""
+    times, boxes = view.times[0], decision.boxes[0].double().cpu().numpy()
+    looked = np.flatnonzero(decision.looked[0].cpu().numpy())
+    seen: list[Sighting | None] = []
+    for t in looked[np.argsort(times[looked], kind="stable")]:
+        square, box = view.square(0, int(t)), boxes[t]
+        corners = (float(box[0]), float(box[1]), float(box[2]), float(box[3]))
+        drawn = corners if np.isfinite(box).all() else None
+        seen.append(None if square is None else Sighting(square.transpose(1, 2, 0), drawn))
+    levels = tuple(float(db) if np.isfinite(db) else None for db in view.levels_db[0])
+    return Sightings(tuple(seen), levels, tuple(map(bool, view.visible[0])))

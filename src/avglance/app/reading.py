@@ -1,0 +1,95 @@
+"""The options that say how files are read, for every command that reads them."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import difflib
+import math
+from typing import TYPE_CHECKING, Any
+
+from avglance.errors import ArgumentError
+
+if TYPE_CHECKING:
+    from avglance.media import Limits
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """``--audio-track``, ``--audio-file``, ``--limit`` and ``--in-process``."""
+    group = parser.add_argument_group("reading")
+    group.add_argument(
+        "--audio-track",
+        type=int,
+        default=0,
+        metavar="N",
+        help="which sound track to hear, from 0 (default: 0)",
+    )
+    group.add_argument(
+        "--audio-file",
+        default="beside",
+        metavar="FILE",
+        help="hear this file in place of the video's own sound; `none`: never another file; default: x.wav "
+        "(.flac, .mp3 ...) beside x.mp4 where the video declares no sound",
+    )
+    group.add_argument(
+        "--limit",
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        help="what one file may declare or cost, such as max_decode_s=600 or max_pixels=1e8 (repeatable; "
+        "a name that is not known prints them all)",
+    )
+    group.add_argument(
+        "--in-process",
+        action="store_true",
+        help="decode in this process and start no other; a file that crashes the decoder then ends the run",
+    )
+
+
+def reading(args: argparse.Namespace) -> dict[str, Any]:
+    """The options as arguments of a reader.
+
+    Raises:
+        ArgumentError: one of them is outside what is allowed.
+    """
+    if args.audio_track < 0:
+        what, hint = f"must be 0 or more, got {args.audio_track}", "the first sound track is 0"
+        raise ArgumentError(what, where="--audio-track", hint=hint)
+    return {
+        "limits": limits(args.limit),
+        "audio_track": args.audio_track,
+        "audio_file": args.audio_file,
+    }
+
+
+def limits(settings: list[str]) -> Limits:
+    """The default limits, changed by ``NAME=VALUE``.
+
+    Raises:
+        ArgumentError: a name is not known, or a value is no number above zero.
+    """
+    from avglance.media import Limits
+
+    defaults = dataclasses.asdict(Limits())
+    table = ", ".join(f"{name}={value:g}" for name, value in defaults.items())
+    changed: dict[str, float | int] = {}
+    for setting in settings:
+        name, equals, text = setting.partition("=")
+        if name not in defaults or not equals:
+            near = difflib.get_close_matches(name, defaults, n=1)
+            guess = f"did you mean {near[0]}? " if near and near[0] != name else ""
+            what = f"no limit is set by {setting!r}"
+            raise ArgumentError(what, where="--limit", hint=f"{guess}NAME=VALUE; the defaults: {table}")
+        changed[name] = _number(name, text, whole=isinstance(defaults[name], int))
+    return Limits(**(defaults | changed))
+
+
+def _number(name: str, text: str, *, whole: bool) -> float | int:
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not (math.isfinite(value) and value > 0):
+        hint = "a number above zero, such as 600 or 1e8"
+        raise ArgumentError(f"{name}={text!r} is none", where="--limit", hint=hint)
+    return max(1, round(value)) if whole else value

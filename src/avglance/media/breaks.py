@@ -1,0 +1,114 @@
+"""Clocks that start again in the middle of a file, as where recordings were put one behind the other.
+
+Times in this file are the stream's own seconds; mended times go on where the container's start again.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import av.error
+
+_FORMATS = frozenset(
+    {"mpegts", "mpeg"}
+)  # what is put one behind the other byte by byte, and can be sought so
+_SMALL_BYTES = 16 << 20  # a file up to this size is read through; a larger one is probed
+_PROBES = 24
+_BACK_S = 1.0  # a step back larger than this is a new beginning
+_MOST_PARTS = 1000
+
+
+@dataclass(frozen=True)
+class Breaks:
+    """Where the timestamps start again.
+
+    Args:
+        at: by stream, the positions in the file where a new part begins.
+        shifts: by part, what has to be added to its timestamps; the first is 0.
+        starts: by part, the mended time of its beginning.
+    """
+
+    at: dict[int, list[int]]
+    shifts: list[float]
+    starts: list[float]
+
+    def mended(self, packets: Iterator[Any]) -> Iterator[Any]:
+        """The packets with times that go on."""
+        known: dict[int, int] = {}
+        for packet in packets:
+            position = packet.pos if packet.pos is not None and packet.pos >= 0 else None
+            position = known.get(packet.stream_index) if position is None else position
+            if position is None:  # after a seek, the rest of a packet whose beginning was not read
+                continue
+            known[packet.stream_index] = position
+            part = bisect_right(self.at.get(packet.stream_index, []), position)
+            if part and packet.time_base:
+                shift = round(self.shifts[part] / packet.time_base)
+                packet.pts = None if packet.pts is None else packet.pts + shift
+                packet.dts = None if packet.dts is None else packet.dts + shift
+            yield packet
+
+    def stamp(self, time: float) -> float:
+        """What the container calls a mended time."""
+        return time - self.shifts[max(bisect_right(self.starts, time) - 1, 0)]
+
+
+def find_breaks(box: Any) -> Breaks | None:
+    """Where the timestamps of an open container, which is left at its start, go back; None: nowhere."""
+    if box.format.name not in _FORMATS or not box.size or box.size < 0:
+        return None
+    try:
+        found = _read(box) if box.size <= _SMALL_BYTES or _goes_back(box) else None
+        box.seek(0, unsupported_byte_offset=True)
+    except (
+        av.error.FFmpegError,
+        IndexError,
+    ):  # nothing to be had like this; what follows reads the file anyway
+        return None
+    return found
+
+
+def _streams(box: Any) -> list[Any]:
+    return [s for s in box.streams if s.type in ("video", "audio") and s.time_base]
+
+
+def _goes_back(box: Any) -> bool:
+    """Whether timestamps at a few places of the file are out of order."""
+    top = float("-inf")
+    for stream in _streams(box)[:1]:
+        for probe in range(_PROBES):
+            box.seek(box.size * probe // _PROBES, unsupported_byte_offset=True)
+            packet = next((p for p in box.demux(stream) if p.dts is not None), None)
+            if packet is None:
+                continue
+            time = float(packet.dts * stream.time_base)
+            if time < top - _BACK_S:
+                return True
+            top = max(top, time)
+    return False
+
+
+def _read(box: Any) -> Breaks | None:
+    """Go through all packets; nothing is decoded."""
+    box.seek(0, unsupported_byte_offset=True)
+    streams = _streams(box)
+    at: dict[int, list[int]] = {s.index: [] for s in streams}
+    shifts, starts, end = [0.0], [float("-inf")], float("-inf")
+    top: dict[int, float] = {}
+    for packet in box.demux(*streams) if streams else ():
+        if packet.dts is None or packet.pos is None or packet.pos < 0:
+            continue
+        i, time = packet.stream_index, float(packet.dts * packet.time_base)
+        if time < top.get(i, time) - _BACK_S and len(shifts) < _MOST_PARTS:
+            at[i].append(packet.pos)
+            if len(at[i]) == len(shifts):  # the first stream that starts again says where the clock goes on
+                shifts.append(end - time)
+                starts.append(end)
+            top[i] = time
+        top[i] = max(top.get(i, time), time)
+        length = float((packet.duration or 0) * packet.time_base)
+        end = max(end, time + length + shifts[len(at[i])])
+    return Breaks(at, shifts, starts) if len(shifts) > 1 else None
