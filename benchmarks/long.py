@@ -17,13 +17,12 @@ import sys
 import tempfile
 from pathlib import Path
 
-import av
 import numpy as np
+from length import STRIDE_S, repeat
 
 from avglance.media import write_mp4
 
 CLIP_S, RATE, RATE_HZ = 20, 30, 48_000
-STRIDE_S = CLIP_S + 0.1  # the last sound packet ends a little after the last picture
 LENGTHS_S = {"10 min": 600, "10 h": 36_000}
 CHILD = """
 import math, sys, time
@@ -69,23 +68,6 @@ def clip(path: Path) -> Path:
     pictures = (np.roll(ground, 2 * n, axis=1) for n in range(CLIP_S * RATE))
     sound = 0.1 * rng.standard_normal(CLIP_S * RATE_HZ).astype(np.float32)
     return write_mp4(path, pictures, rate=RATE, sound=sound, sound_rate_hz=RATE_HZ)
-
-
-def repeat(source: Path, target: Path, seconds: int) -> Path:
-    """The packets of ``source`` again and again, moved in time."""
-    with av.open(str(target), "w") as out:
-        with av.open(str(source)) as first:
-            streams = [out.add_stream_from_template(stream) for stream in first.streams]
-        for turn in range(round(seconds / STRIDE_S)):
-            with av.open(str(source)) as again:
-                for packet in again.demux():
-                    if packet.dts is None:
-                        continue
-                    move = round(turn * STRIDE_S / packet.time_base)
-                    packet.pts, packet.dts = packet.pts + move, packet.dts + move
-                    packet.stream = streams[packet.stream_index]
-                    out.mux(packet)
-    return target
 
 
 def main(arguments: list[str]) -> int:

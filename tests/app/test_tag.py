@@ -12,6 +12,7 @@ import pytest
 
 from avglance.app import api, cli, tag
 from avglance.app.render import TOY_BANNER
+from avglance.media import Decoders, Limits
 from avglance.types import Failure
 
 
@@ -152,7 +153,17 @@ def test_options_reach_the_model(use, make_answer, monkeypatch: pytest.MonkeyPat
     model = use(a=make_answer("a.mp4"))
     monkeypatch.setattr(tag, "set_threads", lambda threads: None)
     assert cli.main(["tag", "a.mp4", "--budget", "7", "--top", "3", "--threads", "2"]) == 0
-    assert model.asked == {"budget": "7", "top": 3, "threads": 2}
+    isolate = model.asked.pop("isolate")
+    assert isinstance(isolate, Decoders)
+    assert model.asked == {
+        "budget": "7", "top": 3, "threads": 2, "audio_track": 0, "audio_file": "beside", "limits": Limits()
+    }  # fmt: skip
+    reading = ["--audio-track", "1", "--audio-file", "b.wav", "--limit", "max_seek_s=5", "--in-process"]
+    assert cli.main(["tag", "a.mp4", *reading]) == 0
+    assert model.asked["isolate"] is False
+    assert (model.asked["audio_track"], model.asked["audio_file"]) == (1, "b.wav")
+    assert model.asked["limits"] == Limits(max_seek_s=5)
+    assert cli.main(["tag", "a.mp4", "--audio-track", "-1"]) == 2
 
 
 def test_a_folder_stands_for_its_files(tmp_path: Path) -> None:

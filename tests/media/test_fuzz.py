@@ -30,7 +30,7 @@ def test_the_whole_files_are_whole(corpus):
 
 
 def test_a_few_damaged_files_give_answers(corpus):
-    out = fuzz(files=60, seed=11, corpus=corpus)
+    out = fuzz(files=60, seconds=120, seed=11, corpus=corpus)
     assert out.defects == [], table(out)
     assert out.files == 60
     for call in ("check", "tag"):

@@ -139,6 +139,13 @@ def test_variable_rate_by_timestamps_only(tmp_path):
             assert reader.reasons == []  # a held picture is no damage
 
 
+@pytest.mark.parametrize("suffix", [".mp4", ".mkv", ".ts", ".flv"])
+def test_reordered_pictures_at_an_even_rate_do_not_vary(tmp_path, suffix):
+    with VideoReader(write(tmp_path / f"x{suffix}", even(6), b_frames=3)) as reader:
+        assert reader.info.frame_rate == pytest.approx(25.0, rel=0.01)
+        assert not reader.info.variable_rate
+
+
 @pytest.mark.parametrize("suffix", [".mp4", ".mkv", ".ts", ".avi", ".mov"])
 def test_containers(tmp_path, suffix):
     sound = "pcm_s16le" if suffix == ".avi" else "mp2" if suffix == ".ts" else "aac"

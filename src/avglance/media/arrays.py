@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from avglance.errors import ArgumentError, MediaError, ShapeError
+from avglance.media.asked import check_stretch, wanted_times
 from avglance.media.reader import Frame
 from avglance.media.sound import SoundPiece
 from avglance.media.upright import Turn, fit_inside, to_rgb
@@ -155,10 +156,7 @@ class ArrayReader:
         self, times: Sequence[float], *, max_side: int | None = None
     ) -> Iterator[tuple[int, Frame | None]]:
         """See ``VideoReader.frames_at``."""
-        wanted = np.asarray(times, dtype=np.float64).reshape(-1)
-        if not np.isfinite(wanted).all():
-            raise ArgumentError("times must be finite", where="frames_at", hint="drop NaN and infinite times")
-        return self._frames(wanted, max_side)
+        return self._frames(wanted_times(times), max_side)
 
     def _frames(
         self, wanted: NDArray[np.float64], max_side: int | None
@@ -220,9 +218,7 @@ class ArrayReader:
 
     def sound(self, start_s: float, end_s: float, *, rate_hz: int = 16_000) -> Iterator[SoundPiece]:
         """See ``VideoReader.sound``."""
-        if rate_hz < 1 or np.isnan([start_s, end_s]).any():
-            what = f"sound from {start_s} to {end_s} at {rate_hz} Hz makes no sense"
-            raise ArgumentError(what, where="sound", hint="numbers, and a rate of at least 1")
+        check_stretch(start_s, end_s, rate_hz)
         return self._sounds(start_s, end_s, rate_hz)
 
     def _sounds(self, start_s: float, end_s: float, rate_hz: int) -> Iterator[SoundPiece]:

@@ -24,6 +24,7 @@ _RATE_HZ = 16_000
 _PAUSE_S = 0.25  # sound packets further apart than this have a gap between them
 _MOST_PAUSES = 1000
 _PICTURES_PART = 0.95  # of the work on a file with sound; said only while it goes on
+_WHOLE = 0.95  # a file of which less than this share is there is not ok
 _MOST_SPANS = 5  # of one kind and text; more are told as one
 
 
@@ -235,8 +236,12 @@ def _report(video: str, reader: Reader, tally: _Tally, *, quick: bool) -> CheckR
         reasons.append(Reason("gap", "no sound", tally.heard, reader.sound_span[1]))
     # a pause in the sound under pictures is none of damage; where there is only sound, it is what is missing
     notes = NOTES if found.has_video else {"no_video", "side_sound"}
-    bad = [r for r in reasons if r.kind not in notes]
     coverage = _coverage(reader, tally, reasons)
+    bad = [r for r in reasons if r.kind not in notes]
+    if not bad and coverage < _WHOLE:  # nothing was marked as damaged, and yet it is not there
+        what = "the picture track" if reader.picture_span is not None else "the sound track"
+        bad = [Reason("damaged", f"{1 - coverage:.0%} of {what} is missing")]
+        reasons += bad
     shown = sorted(_gathered(reasons), key=lambda r: -1.0 if r.start_s is None else r.start_s)
     condition = Condition("degraded" if bad else "ok", tuple(shown), _audio(found, tally), coverage)
     return CheckReport(video, condition, found, tally.frames, tally.picture_s, tally.sound_s, None)

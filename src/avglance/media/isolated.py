@@ -22,6 +22,7 @@ from typing import Any, Self
 import numpy as np
 
 from avglance.errors import ArgumentError, AVGLanceError, MediaError
+from avglance.media.asked import check_stretch, wanted_times
 from avglance.media.limits import Limits
 from avglance.media.process import Child, Gone
 from avglance.media.reader import Frame
@@ -229,10 +230,7 @@ class IsolatedReader:
         self, times: Sequence[float], *, max_side: int | None = None
     ) -> Iterator[tuple[int, Frame | None]]:
         """See ``VideoReader.frames_at``."""
-        wanted = np.asarray(times, dtype=np.float64).reshape(-1)
-        if not np.isfinite(wanted).all():
-            raise ArgumentError("times must be finite", where="frames_at", hint="drop NaN and infinite times")
-        return self._stream("frames_at", [wanted.tolist()], one=True, max_side=max_side)
+        return self._stream("frames_at", [wanted_times(times).tolist()], one=True, max_side=max_side)
 
     def timeline(self) -> Iterator[tuple[float, float, bool]]:
         """See ``VideoReader.timeline``."""
@@ -252,12 +250,7 @@ class IsolatedReader:
 
     def sound(self, start_s: float, end_s: float, *, rate_hz: int = 16_000) -> Iterator[SoundPiece]:
         """See ``VideoReader.sound``."""
-        if rate_hz < 1:
-            hint = "16000 is what the models hear"
-            raise ArgumentError(f"rate_hz={rate_hz} is below 1", where="sound", hint=hint)
-        if np.isnan([start_s, end_s]).any():
-            hint = "infinity means all there is"
-            raise ArgumentError("start_s and end_s must be numbers", where="sound", hint=hint)
+        check_stretch(start_s, end_s, rate_hz)
         return self._stream("sound", [float(start_s), float(end_s)], rate_hz=rate_hz)
 
     def close(self) -> None:

@@ -13,7 +13,8 @@ import av.error
 import numpy as np
 from numpy.typing import NDArray
 
-from avglance.errors import ArgumentError, MediaError
+from avglance.errors import MediaError
+from avglance.media.asked import check_stretch, wanted_times
 from avglance.media.deep import picture_crc
 from avglance.media.header import Declared, describe, first_streams, no_content
 from avglance.media.limits import Limits
@@ -28,6 +29,7 @@ from avglance.media.upright import fit_inside, to_rgb
 from avglance.types import MediaInfo, Reason
 
 _FOREVER_S = 1e9
+_JUMP_S = 1.0  # times this far outside the file are said to have jumped
 
 
 @dataclass(frozen=True)
@@ -197,9 +199,16 @@ class VideoReader:
         told += [(self._sounds, self._sound_origin, ("damaged_sound", "sound is damaged", "no sound"))]
         for track, origin, (kind, text, gap) in told:
             for start, end in track.lost if track is not None else ():
-                self._spent.note(kind, text, start - origin, end - origin)
+                self._spent.note(kind, text, *self._inside(start, end, origin))
             for start, end in sorted(track.gaps) if track is not None else ():
-                self._spent.note("gap", gap, start - origin, end - origin)
+                self._spent.note("gap", gap, *self._inside(start, end, origin))
+
+    def _inside(self, start: float, end: float, origin: float) -> tuple[float, float]:
+        """A span of a stream on the clock, as far as it lies inside the file: damaged clocks say anything."""
+        duration = self.info.duration_s
+        if start - origin > duration + _JUMP_S or end - origin < -_JUMP_S:
+            self._spent.note("clock_jump", "timestamps jump out of the file's duration")
+        return min(max(start - origin, 0.0), duration), min(max(end - origin, 0.0), duration)
 
     # ---- pictures ----
 
@@ -220,10 +229,7 @@ class VideoReader:
             MediaError: ``limits.max_decode_s`` is used up.
             ArgumentError: a time is not finite.
         """
-        wanted = np.asarray(times, dtype=np.float64).reshape(-1)
-        if not np.isfinite(wanted).all():
-            raise ArgumentError("times must be finite", where="frames_at", hint="drop NaN and infinite times")
-        return self._frames(wanted, max_side)
+        return self._frames(wanted_times(times), max_side)
 
     def _frames(
         self, wanted: NDArray[np.float64], max_side: int | None
@@ -284,7 +290,8 @@ class VideoReader:
                 shot = track.now
                 track.peek()
             if shot is not None:
-                yield shot.time - self._origin, track.end_of(shot) - self._origin, shot.frame is not None
+                start, end = self._inside(shot.time, track.end_of(shot), self._origin)
+                yield start, end, shot.frame is not None
 
     def digests(self) -> Iterator[tuple[float, float, int | None]]:
         """(start, end, CRC-32 of its pixels as decoded) of every picture in order; None where it is lost.
@@ -315,7 +322,7 @@ class VideoReader:
                 if found is None:
                     break
                 index, start, end, whole = found
-                yield start - origin, end - origin, index == picture, whole
+                yield *self._inside(start, end, origin), index == picture, whole
 
     def _files(self) -> list[tuple[str | os.PathLike[str], list[PictureTrack | SoundTrack]]]:
         """The files that are read, with their tracks."""
@@ -351,14 +358,7 @@ class VideoReader:
             ArgumentError: ``rate_hz`` is below 1.
             MediaError: ``limits.max_decode_s`` is used up.
         """
-        if rate_hz < 1:
-            raise ArgumentError(
-                f"rate_hz={rate_hz} is below 1", where="sound", hint="16000 is what the models hear"
-            )
-        if np.isnan([start_s, end_s]).any():
-            raise ArgumentError(
-                "start_s and end_s must be numbers", where="sound", hint="infinity means all there is"
-            )
+        check_stretch(start_s, end_s, rate_hz)
         return self._sound(max(start_s, -_FOREVER_S), min(end_s, _FOREVER_S), rate_hz)
 
     def _sound(self, start_s: float, end_s: float, rate_hz: int) -> Iterator[SoundPiece]:
@@ -376,7 +376,7 @@ class VideoReader:
 
     def close(self) -> None:
         """Let go of the file and the decoders; safe to call twice."""
-        if hasattr(self, "_origin"):
+        if hasattr(self, "info"):
             self._note_losses()
         for track in (self._pictures, self._sounds):
             if track is not None:

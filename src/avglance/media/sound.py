@@ -119,9 +119,7 @@ class SoundTrack:
 
     def _seek(self, time: float | None) -> bool:
         try:
-            if (
-                self._spent.breaks_of(self.box) is not None
-            ):  # a seek by time may end elsewhere
+            if self._spent.breaks_of(self.box) is not None:  # a seek by time may end elsewhere
                 self.box.seek(0, unsupported_byte_offset=True)
             elif time is None:
                 low = self.stream.start_time

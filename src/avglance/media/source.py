@@ -94,13 +94,7 @@ def _over(path: str | os.PathLike[str], what: str, setting: str) -> MediaError:
 def _cannot_open(error: BaseException, path: str | os.PathLike[str], limits: Limits) -> MediaError:
     kind: FailureKind = "not_media"
     what, hint = "not a media file that can be read", "check the file in a player; copy or download it again"
-    if isinstance(error, av.error.PermissionError):
-        kind, what, hint = (
-            "permission",
-            "the file may not be read",
-            "give yourself the right to read it (chmod +r)",
-        )
-    elif isinstance(error, av.error.ExitError):
+    if isinstance(error, av.error.ExitError):
         kind, what = "timeout", f"opening took longer than {limits.max_open_s:g} s"
         hint = "copy the file to a faster disk, or raise Limits.max_open_s"
     elif isinstance(error, (MemoryError, av.error.MemoryError)):

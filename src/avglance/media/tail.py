@@ -22,6 +22,7 @@ from avglance.media.spent import Spent
 
 _LOOK_BACK_S = 2.0
 _SAMPLE = 64
+_REORDERED = 16
 _FEW = 20  # samples at each end of an index that are looked at
 # formats whose duration libav itself finds by reading the end of the file
 _HONEST = frozenset({"mpegts", "ogg", "mpeg", "wav", "w64"})
@@ -87,8 +88,8 @@ def _beginning(
         ends[index] = max(ends.get(index, 0.0), end)
         if index in pictures:
             times.append(start)
-        if len(times) == _SAMPLE:
-            return tuple(sorted(times)), None
+        if len(times) == _SAMPLE:  # of the last ones some that are shown between them may not have come yet
+            return tuple(sorted(times)[:-_REORDERED]), None
     return tuple(sorted(times)), ends
 
 
