@@ -15,6 +15,7 @@ from tests.media.makers import cut, even, front_loaded, spoil, tone, write
 
 from avglance.app.check import common_folder
 from avglance.app.cli import main
+from avglance.errors import AVGLanceError
 from avglance.media import VideoReader
 
 
@@ -220,13 +221,71 @@ def test_a_real_process_needs_no_torch(good, bad):
     assert len(done.stdout.splitlines()) == 2
 
 
-def test_a_bug_is_not_hidden(good, monkeypatch):
-    def broken(*_args: object) -> None:
-        raise ZeroDivisionError
+def break_for(monkeypatch, name: str, error: Exception) -> None:
+    """Let the reader of one file raise what no file should."""
+    whole = VideoReader._open
+
+    def broken(self, *args: object) -> None:
+        if Path(self.path).name == name:
+            raise error
+        whole(self, *args)
 
     monkeypatch.setattr(VideoReader, "_open", broken)
-    with pytest.raises(ZeroDivisionError):
-        main(["check", "--in-process", str(good)])
+
+
+def test_a_bug_is_not_hidden(good, capsys, monkeypatch):
+    break_for(monkeypatch, good.name, ZeroDivisionError("of ours\x1b[31m"))
+    assert main(["check", "--in-process", str(good)]) == 1
+    out, err = capsys.readouterr()
+    record = json.loads(out)
+    assert (record["verdict"], record["kind"], record["file"]) == ("failed", "error", None)
+    assert record["message"].startswith("ZeroDivisionError: of ours")
+    assert "bug of ours" in record["hint"]
+    assert err.startswith(f"avglance: {good}: of ours")
+    assert "Traceback" in err
+    assert "\x1b" not in err
+
+
+def test_a_bug_costs_one_answer(good, tmp_path, capsys, monkeypatch):
+    later = write(tmp_path / "later.mp4", even(1))
+    break_for(monkeypatch, good.name, IndexError("of ours"))
+    assert main(["check", "--in-process", str(good), str(later)]) == 6
+    out, err = capsys.readouterr()
+    found = [json.loads(line) for line in out.splitlines()]
+    assert [(r["verdict"], r.get("kind")) for r in found] == [("failed", "error"), ("ok", None)]
+    assert err.count("Traceback") == 1
+
+
+def test_what_no_file_can_help_stops_the_run(good, tmp_path, capsys, monkeypatch):
+    break_for(monkeypatch, good.name, AVGLanceError("no process for decoding could be started"))
+    assert main(["check", "--in-process", str(good), str(write(tmp_path / "later.mp4", even(1)))]) == 1
+    out, err = capsys.readouterr()
+    assert (out, err) == ("", "avglance: no process for decoding could be started\n")
+
+
+@pytest.mark.parametrize("terminal", [False, True])
+def test_a_name_that_cannot_be_costs_one_answer(good, capsys, monkeypatch, terminal):
+    if terminal:
+        pretend_terminal(monkeypatch)
+    loop = good.with_name("loop.mp4")
+    loop.symlink_to(loop)
+    assert main(["check", "x" * 300, str(loop), str(good)]) == 6
+    out, err = capsys.readouterr()
+    assert err == ""
+    if terminal:
+        assert "3 files: 1 ok, 2 failed" in out
+    else:
+        found = [json.loads(line) for line in out.splitlines()]
+        assert [(r["verdict"], r.get("kind")) for r in found[::2]] == [("failed", "missing"), ("ok", None)]
+        assert (found[1]["verdict"], found[1]["kind"]) == ("failed", "missing")
+    assert main(["check", "x" * 300]) == 3
+
+
+def test_an_empty_audio_file_is_refused(good, capsys):
+    for command in ("check", "tag"):
+        assert main([command, "--audio-file=", str(good)]) == 2
+        out, err = capsys.readouterr()
+        assert (out, err.splitlines()[0]) == ("", "avglance: --audio-file: no file is named")
 
 
 def test_names_are_shown_below_what_is_common(tmp_path):

@@ -135,6 +135,7 @@ def test_the_report_is_not_overwritten_unless_told(
     [
         (["--top", "0"], "--top must be at least 1"),
         (["--threads", "-1"], "--threads must be 0 or more"),
+        (["--threads", "1025"], "--threads must be at most 1024, got 1025\nhint: as many as"),
         (["--report", "no/such/folder/my.html"], "its folder does not exist"),
         (["--top", "many"], "argument --top: invalid int value: 'many'"),
     ],
@@ -175,6 +176,61 @@ def test_a_folder_stands_for_its_files(tmp_path: Path) -> None:
     assert found == ["a/y.txt", "a/z.mp4", "b.mp4"]
     lone, void = Path("not there.mp4"), tmp_path / "void.mp4"
     assert list(tag.expand([lone, void, lone])) == [lone, void, lone], "nothing that was named is left out"
+
+
+def test_names_that_cannot_be_are_left_to_fail_by_themselves(tmp_path: Path) -> None:
+    loop = tmp_path / "loop"
+    loop.symlink_to(loop)
+    names = [Path("x" * 300), loop, Path("a.mp4")]
+    assert list(tag.expand(names)) == names
+
+
+def test_a_name_that_is_too_long_costs_one_answer(
+    random_model: Path, clip: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    line = ["tag", "--model", str(random_model), "--device", "cpu", "--budget", "1", "--quiet"]
+    assert cli.main([*line, "x" * 300, str(clip)]) == 6
+    found = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [(each["verdict"], each.get("kind")) for each in found] == [("failed", "missing"), ("ok", None)]
+
+
+def test_a_report_never_replaces_what_is_read(
+    use, make_answer, clip: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model = use(a=make_answer("a.mp4"))
+    film, sound, other = (tmp_path / name for name in ("a.mp4", "my sound", "other.mp4"))
+    film.write_text("named, and no media by its content")
+    sound.write_text("the same")
+    other.write_bytes(clip.read_bytes())
+    linked, hard, notes = tmp_path / "link.html", tmp_path / "hard.html", tmp_path / "in" / "notes.txt"
+    linked.symlink_to(film)
+    hard.hardlink_to(film)
+    notes.parent.mkdir()
+    notes.write_text("below a folder that is named")
+    before = {path: path.read_bytes() for path in (film, sound, other, notes)}
+    line = ["tag", str(film), str(notes.parent), "--audio-file", str(sound), "--force", "--report"]
+    for target in (film, linked, hard, sound, notes):
+        assert cli.main([*line, str(target)]) == 2
+        out, err = capsys.readouterr()
+        assert out == ""
+        assert err == (
+            f"avglance: {target}: is one of the files to read, the report would replace it\n"
+            "hint: name another file, such as out.html\n"
+        )
+    assert cli.main([*line, str(other)]) == 2
+    assert "may be video or sound, no report replaces that" in capsys.readouterr().err
+    assert {path: path.read_bytes() for path in before} == before
+    assert model.asked == {}, "nothing was worked for in vain"
+
+
+def test_the_last_report_in_the_folder_is_replaced(use, make_answer, tmp_path: Path) -> None:
+    use(a=make_answer("a.mp4"))
+    (tmp_path / "a.mp4").touch()
+    page = tmp_path / "z.html"
+    assert cli.main(["tag", str(tmp_path), "--report", str(page)]) == 0
+    use(a=make_answer("a.mp4")).answers["z.html"] = failure("z")
+    assert cli.main(["tag", str(tmp_path), "--report", str(page), "--force"]) == 6
+    assert page.read_text(encoding="utf-8").count("<article") == 2
 
 
 def test_traces_in_the_log_carry_no_control_characters(capsys: pytest.CaptureFixture[str]) -> None:

@@ -23,7 +23,14 @@ class Stub(VideoReader):
         name = os.path.basename(path)
         self.bad_picture = name if name.startswith("picture_") else ""
         misbehave(name)
+        self.bad_reasons = name if name.startswith("reasons_") else ""
         super().__init__(path, **reading)
+
+    @property
+    def reasons(self) -> list[Any]:
+        """The reasons, after the trouble."""
+        misbehave(self.bad_reasons.removeprefix("reasons_"))
+        return super().reasons
 
     def frames_at(self, times: Any, *, max_side: int | None = None) -> Iterator[Any]:
         """The pictures, after the trouble."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
+from types import SimpleNamespace
 
 import pytest
 
@@ -57,6 +58,26 @@ def test_the_limits(tmp_path, monkeypatch):
         speed.look(put(tmp_path / name, 3))
         left.append(speed.left >> 20)
     assert left == [3, 1, 0, 0]
+
+
+def test_a_slow_disk_takes_a_second_a_file_and_five_in_all(tmp_path, monkeypatch):
+    """A clock on which each block of 256 kB takes 0.3 s: four of them are read of a file."""
+    now, read = [0.0], os.read
+
+    def slow(file: int, count: int) -> bytes:
+        now[0] += 0.3
+        return read(file, count)
+
+    monkeypatch.setattr(disk, "_dropped", lambda file, count: True)
+    monkeypatch.setattr(disk, "time", SimpleNamespace(perf_counter=lambda: now[0]))
+    monkeypatch.setattr(disk, "os", SimpleNamespace(**{**vars(os), "read": slow}))
+    speed, path, blocks = DiskSpeed(), put(tmp_path / "x", 3), []
+    for _ in range(7):
+        before = speed.left
+        speed.look(path)
+        blocks.append((before - speed.left) / (256 << 10))
+    assert blocks == [4, 4, 4, 4, 1, 0, 0]
+    assert now[0] == pytest.approx(5.1)
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="there are no named pipes on this system")

@@ -19,7 +19,7 @@ from tests.media import makers
 
 from avglance.errors import ArgumentError, AVGLanceError, MediaError
 from avglance.media import Decoders, Limits, VideoReader, check
-from avglance.media.process import Child
+from avglance.media.child import Child
 
 STUB = "tests.media.stubs:Stub"
 SHORT = Limits(max_decode_s=2.0, max_seek_s=1.0, max_memory_bytes=1 << 30)
@@ -236,8 +236,8 @@ def test_a_process_that_dies_between_two_files_is_replaced(clip):
     with Decoders() as decoders:
         with decoders.open(clip) as reader:
             child = reader._child
-        child._process.kill()
-        child._process.wait()
+        child._popen.kill()
+        child._popen.wait()
         with decoders.open(clip) as reader:
             assert reader.info.has_video
         assert decoders.started == 2
@@ -263,7 +263,7 @@ def test_a_process_whose_program_was_killed_ends_by_itself(clip):
     code = (
         "import os, sys, time\nfrom avglance.media import Decoders\n"
         f"reader = Decoders().open({str(clip)!r})\n"
-        "print(reader._child._process.pid, flush=True)\ntime.sleep(60)"
+        "print(reader._child.pid, flush=True)\ntime.sleep(60)"
     )
     program = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
     pid = int(program.stdout.readline())
@@ -305,3 +305,37 @@ def test_a_folder_full_of_traps_is_not_imported(tmp_path, monkeypatch, clip):
     with Decoders() as decoders, decoders.open(clip) as reader:
         assert reader.info.has_video
     assert not (tmp_path / "touched").exists()
+
+
+@pytest.mark.parametrize("seconds", [1e9, 1e18, float("inf")])
+def test_limits_may_be_as_good_as_none(decoders, clip, seconds):
+    none = Limits(max_decode_s=seconds, max_seek_s=seconds, max_pixels=10**12, max_memory_bytes=8e9)
+    with decoders.open(clip, limits=none) as reader:
+        assert makers.read_number(next(reader.frames_at([1.0]))[1].image) == 25
+        assert reader.reasons == []
+
+
+def test_small_pictures_do_not_bound_the_sound(decoders, tmp_path):
+    path = makers.write(tmp_path / "long.wav", sound=makers.tone(90), sound_codec="pcm_s16le")
+    report = check(path, opener=decoders.open, limits=Limits(max_pixels=100))
+    assert (report.condition.verdict, report.condition.coverage) == ("ok", 1.0)
+
+
+def test_a_death_on_the_last_question_is_told(stubs, clip, tmp_path):
+    path = put(clip, tmp_path, "reasons_exit.mp4")
+    report = check(path, opener=stubs.open)
+    assert (report.condition.verdict, report.condition.reasons[-1].kind) == ("degraded", "crashed")
+
+
+def test_arguments_of_any_kind_of_number_and_path(decoders, clip, tmp_path):
+    wav = makers.write(tmp_path / "x.wav", sound=makers.tone(4), sound_codec="pcm_s16le")
+    with decoders.open(clip, audio_file=wav, audio_track=np.int64(0), threads=np.int64(1)) as reader:
+        assert next(reader.frames_at([1.0], max_side=np.int64(32)))[1].image.shape == (21, 32, 3)
+        assert [r.kind for r in reader.reasons] == ["side_sound"]
+        for wrong in (0, -5, "3", 1.5, True):
+            with pytest.raises(ArgumentError, match="max_side"):
+                reader.frames_at([1.0], max_side=wrong)
+        for wrong in (np.nan, np.inf):
+            with pytest.raises(ArgumentError, match="finite"):
+                reader.keyframe_near(wrong)
+        assert reader.keyframe_near(1e300) == 3.0

@@ -78,7 +78,16 @@ def no_times(kind: bytes, body: bytes, track: int) -> bytes | None:
     return None if kind == b"stts" else body
 
 
+def other_handler(number: int):
+    def change(kind: bytes, body: bytes, track: int) -> bytes:
+        return body[:8] + b"abcd" + body[12:] if kind == b"hdlr" and track == number else body
+
+    return change
+
+
 STRANGE = {
+    "pictures by another handler": tables(other_handler(0)),
+    "sound by another handler": tables(other_handler(1)),
     "two edits": tables(two_edits),
     "slow motion": tables(slow_edit),
     "an edit that ends early": tables(short_edit),
@@ -104,6 +113,17 @@ def test_files_that_are_not_plain_are_left_to_libav(tmp_path, name):
     file = plain(tmp_path / "strange.mp4")
     STRANGE[name](file)
     assert open_long(file, av.open) is None
+
+
+@pytest.mark.usefixtures("long_way")
+@pytest.mark.parametrize("track", [0, 1])
+def test_a_track_is_what_its_description_says(tmp_path, track):
+    """libav knows pictures and sound by their description: a handler of no meaning takes nothing away."""
+    file = makers.rewritten(plain(tmp_path / "strange.mp4"), other_handler(track))
+    with VideoReader(file) as reader:
+        assert len(list(reader.timeline())) == 200
+        assert sum(piece.samples.size for piece in reader.sound(1.0, 3.0)) == 32_000
+        assert reader.reasons == []
 
 
 @pytest.mark.usefixtures("long_way")

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import difflib
 import logging
+import os
 import re
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
@@ -36,6 +37,7 @@ MODELS = Path(__file__).resolve().parents[1] / "models"
 DEFAULT_MODEL = "avgn_nano.glanceworld"
 DEFAULT_MOMENTS = 4
 DEFAULT_THRESHOLD = 0.5  # of evidence, for a model whose card has none
+READING = ("limits", "audio_track", "audio_file", "threads")
 DEVICES = ("auto", "cpu", "cuda", "mps")
 _log = logging.getLogger("avglance")
 
@@ -56,7 +58,7 @@ def find_model(name_or_folder: str | Path) -> Path:
     names = shipped_models()
     if str(name_or_folder) in names:
         return MODELS / str(name_or_folder)
-    if Path(name_or_folder).is_dir():
+    if os.path.isdir(name_or_folder):
         return Path(name_or_folder)
     near = difflib.get_close_matches(str(name_or_folder), names, n=1)
     guess = f"did you mean {near[0]!r}? " if near else ""
@@ -187,14 +189,18 @@ class Model:
         **reading: Any,
     ) -> tuple[Recognition, Sightings]:
         """Like ``tag``, and the pictures and sound levels that were met on the way (for a report)."""
-        from avglance.media import ArrayReader, VideoArray, local, source_name
+        from avglance.media import BESIDE, NO_FILE, ArrayReader, VideoArray, local, source_name
 
         k, name = self.budget(budget), source_name(source)
         _check_top(top)
+        _check_reading(reading)
         with ExitStack() as stack:
             found = stack.enter_context(local(source, reading.get("limits")))
             if isinstance(found, VideoArray):
                 array = found
+                if reading.get("audio_track") or reading.get("audio_file", BESIDE) not in (BESIDE, NO_FILE):
+                    what, hint = "an array has no sound tracks or files", "give its sound to VideoArray"
+                    raise ArgumentError(what, where=name, hint=hint)
                 return self._answer(name, Path(name), k, top, opener=lambda path, **_: ArrayReader(array))
             return self._answer(name, found, k, top, opener=_opener(isolate, stack), **reading)
 
@@ -245,14 +251,16 @@ class Model:
         **reading: Any,
     ) -> Iterator[tuple[Recognition, Sightings] | Failure]:
         """Like ``tag_many``, with the sightings of each."""
-        from avglance.media import Decoders, source_name
+        from avglance.media import Decoders, VideoArray, source_name
 
-        if isinstance(sources, (str, bytes, Path)):
+        one = (str, bytes, bytearray, memoryview, Path, VideoArray)
+        if isinstance(sources, one) or hasattr(sources, "read"):
             raise ArgumentError(
                 "sources must be several videos, got one", where="tag_many", hint="use tag(path)"
             )
         self.budget(budget)
         _check_top(top)
+        _check_reading(reading)
         with ExitStack() as stack:
             kept = stack.enter_context(Decoders()) if isolate is True else isolate
             for source in sources:
@@ -318,6 +326,25 @@ def _opener(isolate: bool | Decoders, stack: ExitStack) -> Opener | None:
 def reader_name() -> str:
     """Which reader decoded: two decoders may show different frames for the same second."""
     return f"pyav {metadata.version('av')}"
+
+
+def _check_reading(reading: dict[str, Any]) -> None:
+    """Refuse options that no reader has, before the first file."""
+    from avglance.media import Limits
+
+    for name, value in reading.items():
+        if name not in READING:
+            near = difflib.get_close_matches(name, READING, n=1)
+            hint = f"did you mean {near[0]!r}? " if near else ""
+            hint += f"known: {', '.join(READING)}"
+            raise ArgumentError(f"no option is called {name!r}", where="tag", hint=hint)
+        if name in ("audio_track", "threads"):
+            if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < 0:
+                what = f"{name} must be a whole number of at least 0, got {value!r}"
+                raise ArgumentError(what, where="tag")
+        elif name == "limits" and not isinstance(value, (Limits, type(None))):
+            hint = "for example Limits(max_decode_s=600)"
+            raise ArgumentError(f"limits must be avglance.Limits, got {value!r}", where="tag", hint=hint)
 
 
 def _check_top(top: int) -> None:

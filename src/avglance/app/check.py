@@ -6,6 +6,7 @@ import argparse
 import contextlib
 import functools
 import json
+import logging
 import math
 import os
 import shutil
@@ -18,15 +19,16 @@ from typing import TYPE_CHECKING, Any
 from avglance.app import reading
 from avglance.app.check_table import CheckProgress, Table, detail, summary
 from avglance.app.render import SCHEMA, Ink
-from avglance.app.tag import expand
-from avglance.errors import ArgumentError
+from avglance.app.tag import expand, show_log
+from avglance.errors import ArgumentError, AVGLanceError, MediaError
 from avglance.types import Condition, Failure, Reason, as_json
 
 if TYPE_CHECKING:
     from avglance.media import CheckReport
     from avglance.media.disk import DiskSpeed
 
-DONE, UNREADABLE, SOME_FAILED = 0, 3, 6
+DONE, BUG, UNREADABLE, SOME_FAILED = 0, 1, 3, 6
+_log = logging.getLogger("avglance")
 EPILOG = """A folder stands for all files in it and below (but for hidden ones). On a
 terminal the answer is a table, with advice under each file that is not ok;
 piped, or with --json, one JSON object a file and line.
@@ -64,12 +66,13 @@ def run(args: argparse.Namespace) -> int:
     """Check everything that was named, printing each verdict when it is there; the exit code."""
     check_values(args)
     files = list(expand(args.inputs))
+    show_log()
     if args.json or not sys.stdout.isatty():
-        verdicts = []
+        outcomes = []
         for report in reports(files, args):
-            verdicts.append(report.condition.verdict)
+            outcomes.append(outcome(report))
             print(json_line(report), flush=True)
-        return exit_code(verdicts)
+        return exit_code(outcomes)
     return exit_code(show_table(files, args))
 
 
@@ -82,7 +85,7 @@ def check_values(args: argparse.Namespace) -> None:
 
 
 def show_table(files: Sequence[Path], args: argparse.Namespace) -> list[str]:
-    """Print the table; the verdicts."""
+    """Print the table; the outcomes."""
     from avglance.media.disk import DiskSpeed
 
     ink, disk, found = Ink(sys.stdout), DiskSpeed(), []
@@ -95,7 +98,7 @@ def show_table(files: Sequence[Path], args: argparse.Namespace) -> list[str]:
         print("\n".join(table.rows(report) if len(files) > 1 else detail(report, ink, columns)), flush=True)
     if told := summary(found, disk.told()):
         print("\n".join(["", *told]))
-    return [report.condition.verdict for report in found]
+    return [*map(outcome, found)]
 
 
 def common_folder(inputs: Sequence[Path]) -> Path | None:
@@ -108,7 +111,7 @@ def common_folder(inputs: Sequence[Path]) -> Path | None:
         common = Path(os.path.commonpath(inputs))
     except ValueError:  # some are absolute, some are not
         return None
-    folder = common.parent if list(inputs) == [common] and not common.is_dir() else common
+    folder = common.parent if list(inputs) == [common] and not os.path.isdir(common) else common
     return None if folder == Path() else folder
 
 
@@ -152,19 +155,35 @@ def _report(path: Path, how: dict[str, Any], *, alone: bool) -> CheckReport:
         if alone:
             raise
         failure = Failure(str(path), "missing", error.what, error.hint)
-        condition = Condition("failed", (Reason(failure.kind, failure.message),), "absent", 0.0)
-        return CheckReport(str(path), condition, None, 0, 0.0, 0.0, failure, _size(path))
+    except MediaError as error:
+        failure = Failure(str(path), error.kind, error.what, error.hint)
+    except AVGLanceError:  # a missing part, or no process to decode in: no file's fault, and so for all
+        raise
+    except Exception as error:  # noqa: BLE001 - a bug of ours costs one answer, never the later ones
+        _log.error("%s: %s", path, error, exc_info=error)
+        what, hint = f"{type(error).__name__}: {error}", "this is a bug of ours: please report it"
+        failure = Failure(str(path), "error", what, f"{hint} with the trace")
+    condition = Condition("failed", (Reason(failure.kind, failure.message),), "absent", 0.0)
+    return CheckReport(str(path), condition, None, 0, 0.0, 0.0, failure, _size(path))
 
 
-def exit_code(verdicts: Sequence[str]) -> int:
-    """0 where nothing failed, 3 where the only file did, 6 where some of several did.
+def outcome(report: CheckReport) -> str:
+    """The verdict, or ``error`` where a bug of ours left none."""
+    bug = report.failure is not None and report.failure.kind == "error"
+    return "error" if bug else report.condition.verdict
 
-    >>> exit_code(["ok", "degraded"]), exit_code(["failed"]), exit_code(["ok", "failed"])
-    (0, 3, 6)
+
+def exit_code(outcomes: Sequence[str]) -> int:
+    """0 where nothing failed, 3 where the only file did (1: a bug of ours), 6 where some of several did.
+
+    >>> [exit_code(found) for found in (["ok", "degraded"], ["failed"], ["error"], ["ok", "failed"])]
+    [0, 3, 1, 6]
     """
-    if "failed" not in verdicts:
+    if not {"failed", "error"} & {*outcomes}:
         return DONE
-    return UNREADABLE if len(verdicts) == 1 else SOME_FAILED
+    if len(outcomes) > 1:
+        return SOME_FAILED
+    return BUG if outcomes[0] == "error" else UNREADABLE
 
 
 def json_line(report: CheckReport) -> str:

@@ -1,8 +1,9 @@
 """The command ``avglance``: finds the sub-command, runs it, turns errors into messages and exit codes.
 
-Exit codes: 0 done, 1 a bug of ours, 2 wrong usage or value, 3 media cannot be read, 4 weights missing or
-unfit, 5 an optional library is missing or broken, 6 some of several items failed, 130 interrupted, 141 the
-reader of the pipe left. A command is imported only when it is asked for, so that help stays quick.
+Exit codes: 0 done, 1 a bug of ours or no process for decoding, 2 wrong usage or value, 3 media cannot be
+read, 4 weights missing or unfit, 5 an optional library is missing or broken, 6 some of several items failed,
+130 interrupted, 141 the reader of the pipe left. A command is imported only when it is asked for, so that
+help stays quick.
 """
 
 from __future__ import annotations

@@ -13,6 +13,8 @@ from avglance.errors import ArgumentError
 if TYPE_CHECKING:
     from avglance.media import Limits
 
+AUDIO_WORDS = ("beside", "none")  # what --audio-file takes in place of a file's name
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """``--audio-track``, ``--audio-file``, ``--limit`` and ``--in-process``."""
@@ -55,6 +57,9 @@ def reading(args: argparse.Namespace) -> dict[str, Any]:
     if args.audio_track < 0:
         what, hint = f"must be 0 or more, got {args.audio_track}", "the first sound track is 0"
         raise ArgumentError(what, where="--audio-track", hint=hint)
+    if not args.audio_file:
+        hint = "name a sound file, or `none` for the video's own sound only"
+        raise ArgumentError("no file is named", where="--audio-file", hint=hint)
     return {
         "limits": limits(args.limit),
         "audio_track": args.audio_track,

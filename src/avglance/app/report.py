@@ -7,12 +7,14 @@ allows its own style (by hash) and pictures inside the file and nothing else; it
 from __future__ import annotations
 
 import base64
+import contextlib
 import hashlib
 import io
 import math
 import os
+import stat
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -69,38 +71,72 @@ def save(
         path: the file to write; an older report there is replaced, any other file only with ``force``.
         sightings: what ``look`` gave beside a single answer; without it the moments' pictures are read again
             from the video, and left out where it is gone.
-        force: replace whatever file is there.
+        force: replace the file that is there, unless it may be video or sound, or is one of the videos.
 
     Raises:
         ArgumentError: the file cannot be written there.
     """
-    check_target(Path(path), force=force or _is_report(Path(path)))
     results = [result] if isinstance(result, (Recognition, Failure)) else list(result)
+    inputs = [each.video for each in results]
+    check_target(Path(path), force=force or is_report(Path(path)), inputs=inputs)
     return write([make_entry(r, sightings if len(results) == 1 else None) for r in results], Path(path))
 
 
-def check_target(path: Path, *, force: bool) -> None:
-    """See that a report can be written.
+def check_target(path: Path, *, force: bool, inputs: Iterable[str | Path] = ()) -> None:
+    """See that a report can be written; ``force`` replaces no input, no media file, no pipe and no device.
 
     Raises:
-        ArgumentError: a file is there and may not be replaced, or the folder is missing.
+        ArgumentError: what is there may not be replaced, or the folder is missing.
     """
-    if path.is_dir():
-        raise ArgumentError(
-            "is a folder, the report is one file", where=str(path), hint="add a name: out.html"
-        )
-    if path.exists() and not force:
-        raise ArgumentError(
-            "is there already", where=str(path), hint="another name, or --force to replace it"
-        )
-    if not path.resolve().parent.is_dir():
-        hint = f"make the folder {path.parent} first"
-        raise ArgumentError("its folder does not exist", where=str(path), hint=hint)
+    target, what, hint = _settled(path), "", "name another file, such as out.html"
+    if not os.path.isdir(target.parent):
+        what, hint = "its folder does not exist", f"make the folder {path.parent} first"
+    elif os.path.isdir(target):
+        what, hint = "is a folder, the report is one file", "add a name: out.html"
+    elif os.path.lexists(target):
+        what = _kept(target, inputs)
+        if not what and not force:
+            what, hint = "is there already", "another name, or --force to replace it"
+    if what:
+        raise ArgumentError(what, where=str(path), hint=hint)
 
 
-def _is_report(path: Path) -> bool:
+def _kept(target: Path, inputs: Iterable[str | Path]) -> str:
+    """Why what is there is never replaced; empty: it may be."""
+    from avglance.media import sniff
+
+    if not os.path.isfile(target):
+        return "is a pipe, socket or device, the report is a file"
+    for each in inputs:
+        with contextlib.suppress(OSError, ValueError):
+            if os.path.samefile(target, each):
+                return "is one of the files to read, the report would replace it"
+    return "may be video or sound, no report replaces that" if sniff(target).kind is None else ""
+
+
+def _settled(path: Path) -> Path:
+    """Where the report will lie, all links followed.
+
+    Raises:
+        ArgumentError: that cannot be told: links in a circle, too long a name, no working folder any more.
+    """
     try:
-        with path.open("rb") as file:
+        target = path.resolve()
+        with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+            if stat.S_ISLNK(target.lstat().st_mode):  # how newer versions of Python tell a circle
+                raise RuntimeError("links in a circle")
+    except (OSError, RuntimeError, ValueError) as error:
+        what = f"the report cannot be written: {getattr(error, 'strerror', None) or error}"
+        raise ArgumentError(what, where=str(path), hint="name another file, by its whole path") from error
+    return target
+
+
+def is_report(path: Path) -> bool:
+    """Whether a report of ours lies there."""
+    if not os.path.isfile(path):  # opening a pipe would wait for somebody to write
+        return False
+    try:
+        with open(path, "rb") as file:
             return MARK.encode() in file.read(2000)
     except OSError:
         return False
@@ -164,19 +200,26 @@ def _thumbnail(picture: NDArray[np.uint8], box: tuple[float, float, float, float
 
 
 def write(entries: Sequence[Entry], path: Path) -> Path:
-    """Write the page beside its name and rename it when it is whole.
+    """Write the page beside its name and rename it when it is whole; a draft is never left behind.
 
     Raises:
         ArgumentError: the disk does not take it.
     """
+    target, text = _settled(path), page(entries)
     try:
-        handle, draft = tempfile.mkstemp(dir=path.resolve().parent, prefix=".report-", suffix=".html")
-        with os.fdopen(handle, "w", encoding="utf-8", errors="replace") as file:
-            file.write(page(entries))
-        os.chmod(draft, 0o644)
-        os.replace(draft, path)
+        descriptor, draft = tempfile.mkstemp(dir=target.parent, prefix=".report-", suffix=".html")
+        try:
+            with os.fdopen(descriptor, "w", encoding="utf-8", errors="replace") as file:
+                file.write(text)
+            os.chmod(draft, 0o644)
+            os.replace(draft, target)
+        except BaseException:  # also when it is interrupted
+            with contextlib.suppress(OSError):
+                os.unlink(draft)
+            raise
     except OSError as error:
-        raise ArgumentError(f"the report cannot be written: {error.strerror}", where=str(path)) from error
+        what, hint = f"the report cannot be written: {error.strerror}", "make room, or write elsewhere"
+        raise ArgumentError(what, where=str(path), hint=hint) from error
     return path
 
 
@@ -191,15 +234,8 @@ def page(entries: Sequence[Entry]) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    house.filters |= {
-        "clean": render.clean,
-        "clock": render.clock,
-        "pct": percent,
-        "duration": render.duration,
-    }
-    house.filters |= {
-        "gmacs": render.gmacs,
-    }
+    house.filters |= {"clean": render.clean, "clock": render.clock, "pct": percent}
+    house.filters |= {"duration": render.duration, "gmacs": render.gmacs}
     style = (TEMPLATES / "report.css").read_text(encoding="utf-8")
     digest = base64.b64encode(hashlib.sha256(style.encode("utf-8")).digest()).decode("ascii")
     shown = [section(entry, number) for number, entry in enumerate(entries, 1)]

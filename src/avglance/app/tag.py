@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from avglance.app.report import Entry
 
 DONE, BUG, UNREADABLE, SOME_FAILED = 0, 1, 3, 6
+MOST_THREADS = 1024  # far more than help; a system that has no more to give fails in strange ways
 EPILOG = """A folder stands for all files in it and below, in the order of their names (but for hidden ones).
 On a terminal the answer is a table; piped, or with --json, one JSON object a video and line.
 Exit code: 0 all answered, 3 the one file cannot be read, 6 some of several cannot."""
@@ -61,6 +62,8 @@ def run(args: argparse.Namespace) -> int:
     check_values(args)
     asked = {"budget": args.budget, "top": args.top, "threads": args.threads, **reading.reading(args)}
     files = list(expand(args.inputs))
+    if args.report is not None:
+        check_report(args, files)
     from avglance.app import api
     from avglance.media import Decoders
 
@@ -105,16 +108,29 @@ def check_values(args: argparse.Namespace) -> None:
         raise ArgumentError(f"--top must be at least 1, got {args.top}", where="tag")
     if args.threads < 0:
         raise ArgumentError(f"--threads must be 0 or more, got {args.threads}", where="tag")
-    if args.report is not None:
-        from avglance.app.report import check_target
+    if args.threads > MOST_THREADS:
+        hint = "as many as the machine has cores; 0 takes as many as fit"
+        what = f"--threads must be at most {MOST_THREADS}, got {args.threads}"
+        raise ArgumentError(what, where="tag", hint=hint)
 
-        check_target(args.report, force=args.force)
+
+def check_report(args: argparse.Namespace, files: Sequence[Path]) -> None:
+    """Refuse a place for the report that cannot be written, or that holds what is to be read."""
+    from avglance.app.report import check_target, is_report
+
+    inputs: list[str | Path] = [*args.inputs]
+    if args.audio_file not in reading.AUDIO_WORDS:
+        inputs.append(args.audio_file)
+    if not is_report(args.report):  # the last report may lie in a folder that was named
+        inputs += files
+    check_target(args.report, force=args.force, inputs=inputs)
 
 
 def expand(inputs: Sequence[Path]) -> Iterator[Path]:
     """The files to tag: a folder gives the files below it, sorted; an empty one itself (and fails)."""
     for item in inputs:
-        yield from _files_below(item) or [item] if item.is_dir() else [item]
+        is_folder = os.path.isdir(item)  # a pathlib path raises where the name is too long
+        yield from _files_below(item) or [item] if is_folder else [item]
 
 
 def _files_below(folder: Path) -> list[Path]:

@@ -9,20 +9,24 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
 from types import TracebackType
-from typing import Any, Self
+from typing import Self
 
 import av
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from avglance.errors import ArgumentError, MediaError, ShapeError
-from avglance.media.asked import check_stretch, wanted_times
+from avglance.media.asked import check_stretch, finite_time, longest_side, wanted_times
 from avglance.media.reader import Frame
 from avglance.media.sound import SoundPiece
 from avglance.media.upright import Turn, fit_inside, to_rgb
 from avglance.types import AudioTrack, MediaInfo, Reason
 
 _WHERE = "VideoArray"
+_MOST_S = 1e9
+_LEAST_STEP_S = 1e-6
+_MOST_RATE = 768_000
+_LOUDEST = 100.0
 _FALLBACK_S = 0.04  # how long a single picture lasts where nothing tells it
 
 
@@ -51,38 +55,72 @@ class VideoArray:
     sound_start_s: float = 0.0
 
     def __post_init__(self) -> None:
-        pictures = np.zeros((0, 1, 1, 3), np.uint8) if self.pictures is None else np.asanyarray(self.pictures)
-        times = np.asarray(self.times, dtype=np.float64)
-        if pictures.ndim != 4 or pictures.shape[3] != 3 or pictures.dtype != np.uint8:
-            what = f"pictures must be uint8 (N, H, W, 3), got {pictures.dtype} {pictures.shape}"
-            raise ShapeError(what, where=_WHERE)
-        if len(pictures) and not (pictures.shape[1] and pictures.shape[2]):
-            raise ShapeError(f"pictures of {pictures.shape[1:3]} have no pixels", where=_WHERE)
+        pictures, times = _pictures(self.pictures), _times(self.times)
         if times.shape != (len(pictures),):
             raise ShapeError(f"times must be ({len(pictures)},), got {times.shape}", where=_WHERE)
-        if not np.isfinite(times).all() or (np.diff(times) <= 0).any():
-            raise ArgumentError("times must be finite and rise", where=_WHERE, hint="seconds, one a picture")
-        if self.end_s is not None and not (np.isfinite(self.end_s) and (times < self.end_s).all()):
-            raise ArgumentError(f"end_s={self.end_s} must lie after the last picture", where=_WHERE)
-        sound = None if self.sound is None else _mono(np.asarray(self.sound))
+        sound = None if self.sound is None else _mono(self.sound)
         if not len(pictures) and (sound is None or not sound.size):
             raise ArgumentError("there is neither a picture nor sound", where=_WHERE, hint="give one of them")
-        if not 1 <= self.sound_rate_hz <= 768_000 or not np.isfinite(self.sound_start_s):
-            what = f"sound_rate_hz={self.sound_rate_hz}, sound_start_s={self.sound_start_s} are out of range"
-            raise ArgumentError(what, where=_WHERE, hint="1 to 768000 Hz; a finite start")
-        object.__setattr__(self, "pictures", pictures)
-        object.__setattr__(self, "times", times)
-        object.__setattr__(self, "sound", sound)
+        start = _number("sound_start_s", self.sound_start_s)
+        rate = _number("sound_rate_hz", self.sound_rate_hz)
+        if not 1 <= rate <= _MOST_RATE or rate != round(rate):
+            hint = f"a whole number from 1 to {_MOST_RATE}"
+            raise ArgumentError(f"sound_rate_hz={self.sound_rate_hz} is none", where=_WHERE, hint=hint)
+        end = None if self.end_s is None else _number("end_s", self.end_s)
+        if end is not None and times.size and end <= times[-1]:
+            raise ArgumentError(f"end_s={self.end_s} must lie after the last picture", where=_WHERE)
+        for name, value in (
+            ("pictures", pictures), ("times", times), ("sound", sound), ("end_s", end),
+            ("sound_start_s", start), ("sound_rate_hz", round(rate)),
+        ):  # fmt: skip
+            object.__setattr__(self, name, value)
 
     def __repr__(self) -> str:
         shape = np.shape(self.pictures) if self.pictures is not None else ()
         return f"VideoArray(pictures={shape}, sound={None if self.sound is None else np.shape(self.sound)})"
 
 
-def _mono(sound: NDArray[Any]) -> NDArray[np.float32]:
-    if sound.ndim not in (1, 2) or not np.issubdtype(sound.dtype, np.floating):
+def _pictures(value: ArrayLike | None) -> NDArray[np.uint8]:
+    try:
+        pictures = np.zeros((0, 1, 1, 3), np.uint8) if value is None else np.asanyarray(value)
+    except ValueError as error:
+        raise ShapeError(f"pictures are no array ({error})", where=_WHERE) from error
+    if pictures.ndim != 4 or pictures.shape[3] != 3 or pictures.dtype != np.uint8:
+        what = f"pictures must be uint8 (N, H, W, 3), got {pictures.dtype} {pictures.shape}"
+        raise ShapeError(what, where=_WHERE)
+    if len(pictures) and not (pictures.shape[1] and pictures.shape[2]):
+        raise ShapeError(f"pictures of {pictures.shape[1:3]} have no pixels", where=_WHERE)
+    return pictures
+
+
+def _times(value: ArrayLike) -> NDArray[np.float64]:
+    try:
+        times = np.asarray(value, dtype=np.float64)
+    except (TypeError, ValueError) as error:
+        raise ShapeError(f"times are no numbers ({error})", where=_WHERE) from error
+    if not (np.abs(times) <= _MOST_S).all() or (np.diff(times) < _LEAST_STEP_S).any():
+        hint = "seconds, one a picture, at least a microsecond apart and within 30 years of 0"
+        raise ArgumentError("times must be finite and rise", where=_WHERE, hint=hint)
+    return times
+
+
+def _number(name: str, value: object) -> float:
+    if isinstance(value, bool) or not isinstance(value, (int, float, np.integer, np.floating)):
+        raise ArgumentError(f"{name} must be a number, got {value!r}", where=_WHERE)
+    number = float(value)
+    if not abs(number) <= _MOST_S:
+        raise ArgumentError(f"{name}={value} is out of range", where=_WHERE, hint="within 30 years of 0")
+    return number
+
+
+def _mono(value: ArrayLike) -> NDArray[np.float32]:
+    sound = np.asarray(value)
+    if sound.ndim not in (1, 2) or not np.issubdtype(sound.dtype, np.floating) or 0 in sound.shape[1:]:
         what = f"sound must be floats (n,) or (n, channels), got {sound.dtype} {sound.shape}"
         raise ShapeError(what, where=_WHERE, hint="divide 16-bit samples by 32768")
+    if sound.size and not (np.abs(sound).max() <= _LOUDEST):  # NaN is refused, too
+        hint = "samples lie in -1..1: drop NaN and infinite ones, divide 16-bit samples by 32768"
+        raise ArgumentError("sound has samples far beyond -1..1, or no numbers", where=_WHERE, hint=hint)
     mixed = sound if sound.ndim == 1 else sound.mean(axis=1)
     return np.ascontiguousarray(mixed, dtype=np.float32)
 
@@ -156,7 +194,7 @@ class ArrayReader:
         self, times: Sequence[float], *, max_side: int | None = None
     ) -> Iterator[tuple[int, Frame | None]]:
         """See ``VideoReader.frames_at``."""
-        return self._frames(wanted_times(times), max_side)
+        return self._frames(wanted_times(times), longest_side(max_side))
 
     def _frames(
         self, wanted: NDArray[np.float64], max_side: int | None
@@ -214,7 +252,7 @@ class ArrayReader:
         """
         if not self._times.size:
             raise MediaError("there are no pictures", kind="no_video", where="<array>", hint="ask for sound")
-        return float(self._times[np.abs(self._times - time_s).argmin()])
+        return float(self._times[np.abs(self._times - finite_time(time_s)).argmin()])
 
     def sound(self, start_s: float, end_s: float, *, rate_hz: int = 16_000) -> Iterator[SoundPiece]:
         """See ``VideoReader.sound``."""

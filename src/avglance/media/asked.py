@@ -22,6 +22,31 @@ def wanted_times(times: Sequence[float]) -> NDArray[np.float64]:
     return wanted
 
 
+def longest_side(max_side: int | None) -> int | None:
+    """The longest side that pictures may have, in pixels; None: any.
+
+    Raises:
+        ArgumentError: it is below 1.
+    """
+    if max_side is None:
+        return None
+    if not isinstance(max_side, (int, np.integer)) or isinstance(max_side, bool) or max_side < 1:
+        hint = "a whole number of pixels, or None for pictures as they are"
+        raise ArgumentError(f"max_side={max_side!r} is none", where="frames_at", hint=hint)
+    return int(max_side)
+
+
+def finite_time(time_s: float) -> float:
+    """A time on the clock.
+
+    Raises:
+        ArgumentError: it is not finite.
+    """
+    if not np.isfinite(time_s):
+        raise ArgumentError(f"time_s={time_s} is not finite", where="keyframe_near", hint="give seconds")
+    return float(min(max(time_s, -1e9), 1e9))  # beyond that no container can count
+
+
 def check_stretch(start_s: float, end_s: float, rate_hz: int) -> None:
     """See that a stretch of sound can be asked for; infinite ends can.
 

@@ -1,194 +1,202 @@
-"""The process that decodes for another one: it opens a file with a reader and answers questions about it.
-
-It is started by ``isolated.Decoders`` and speaks ``wire`` on its standard input and output. One file is
-open at a time; whatever goes wrong with it, the answer is a message; where the process dies there is none.
-"""
+"""One process that decodes for this one: started, asked, and ended when it does not answer."""
 
 from __future__ import annotations
 
 import contextlib
-import dataclasses
+import itertools
+import json
 import os
 import signal
+import subprocess
 import sys
+import threading
 import time
-import traceback
-from collections.abc import Callable, Iterator
-from importlib import import_module
 from typing import Any
 
-import numpy as np
-
-from avglance.errors import AVGLanceError, MediaError
+from avglance.errors import AVGLanceError, FailureKind
 from avglance.media import wire
-from avglance.media.limits import Limits
 
-_ORPHAN_S = 30  # a process that nobody stops at its limit ends itself this much later
-_BATCH = 512  # small answers (times, packets) that go into one message
-_BATCH_S = 0.05
+_START = (
+    "import json, sys; sys.path[:] = json.loads(sys.argv[1]); "
+    "from avglance.media.serve import main; main(sys.argv[2])"
+)
+_START_S = 60.0
+_LEAVE_S = 2.0
+_END_S = 0.2
+_ONE_THREAD = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS")
+IN_PROCESS_HINT = "decode in this process in its place: isolate=False, on the command line --in-process"
+HUNG_HINT = "check the file in a player; raise Limits.max_seek_s or max_decode_s if it is only slow"
+CRASHED_HINT = "the file is damaged or hostile: check it in a player, or convert it"
 
-Answer = tuple[dict[str, Any], list[memoryview]]
+
+class Gone(Exception):
+    """The process gave no answer; the text says how it ended."""
+
+    def __init__(self, kind: FailureKind, what: str, hint: str) -> None:
+        super().__init__(what)
+        self.kind, self.what, self.hint = kind, what, hint
 
 
-class Server:
-    """Answers questions about one open file after another; see ``isolated.IsolatedReader`` for them."""
+class Child:
+    """One decoding process.
 
-    def __init__(self, opener: Callable[..., Any]) -> None:
-        self._opener = opener
-        self._reader: Any = None
-        self._going: dict[int, Iterator[Any]] = {}
-        self._questions: dict[str, Callable[[dict[str, Any]], Answer]] = {
-            "open": self._open,
-            "begin": self._begin,
-            "next": self._next,
-            "drop": self._drop,
-            "near": self._near,
-            "reasons": self._reasons,
-            "close": self._close,
-        }
+    Attributes:
+        served: how many files it has been given so far.
+    """
 
-    def answer(self, question: dict[str, Any]) -> Answer:
-        """The message that answers a question, with what was spent so far; errors are answers too."""
+    def __init__(self, reader: str) -> None:
+        """Start it; ``reader`` (``module:Name``) will serve the files.
+
+        Raises:
+            AVGLanceError: the system starts none.
+        """
+        path = json.dumps([entry for entry in sys.path if entry])  # '' would be wherever the user stands
+        environment = os.environ | dict.fromkeys(_ONE_THREAD, "1")
         try:
-            head, parts = self._questions[question["ask"]](question)
-        except AVGLanceError as error:
-            head, parts = {"error": told(error)}, []
-        except MemoryError:
-            head, parts = {"error": told(out_of_memory())}, []
-        except Exception:  # noqa: BLE001 - a defect of ours: told to the process that asked
-            head, parts = {"error": {"name": "defect", "what": traceback.format_exc()}}, []
-        return head | self._spent(), parts
+            self._popen = subprocess.Popen(
+                [sys.executable, "-P", "-c", _START, path, reader],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.DEVNULL,
+                env=environment,
+                bufsize=0,
+            )
+        except OSError as error:
+            what = f"no process for decoding could be started ({error})"
+            raise AVGLanceError(what, hint=IN_PROCESS_HINT) from error
+        assert self._popen.stdin is not None
+        assert self._popen.stdout is not None
+        self._in, self._out = self._popen.stdin, self._popen.stdout
+        if _waits():
+            os.set_blocking(self._in.fileno(), False)
+        self._ready = self._over = self._timed_out = False
+        self._numbers = itertools.count(1)
+        self.served = 0
 
-    def _spent(self) -> dict[str, Any]:
-        reader = self._reader
-        if reader is None:
-            return {}
-        return {"spent": [reader.frames_delivered, reader.frames_decoded, reader.decode_s]}
+    @property
+    def pid(self) -> int:
+        """Its number in the system."""
+        return self._popen.pid
 
-    def _open(self, question: dict[str, Any]) -> Answer:
-        self._close(question)
-        limits = Limits(**question["limits"])
-        bound_memory(limits.max_memory_bytes)
-        self._reader = reader = self._opener(question["path"], limits=limits, **question["reading"])
-        head = {
-            "info": dataclasses.asdict(reader.info),
-            "picture_span": reader.picture_span,
-            "sound_span": reader.sound_span,
-        }
-        return head, []
+    @property
+    def alive(self) -> bool:
+        """Whether it runs and may be asked."""
+        return not self._over and self._popen.poll() is None
 
-    def _begin(self, question: dict[str, Any]) -> Answer:
-        answers = getattr(self._reader, question["what"])(*question["args"], **question["kwargs"])
-        self._going[question["id"]] = iter(answers)
-        return {}, []
+    def ask(
+        self, question: dict[str, Any], *, limit_s: float, most_bytes: int
+    ) -> tuple[dict[str, Any], bytearray]:
+        """The answer to a question.
 
-    def _next(self, question: dict[str, Any]) -> Answer:
-        """The next picture, or as much sound or as many small values as come in a moment."""
-        going = self._going[question["id"]]
-        items: list[Any] = []
-        parts: list[memoryview] = []
-        head: dict[str, Any] = {"items": items, "over": False}
-        until = time.monotonic() + _BATCH_S
-        while len(items) < _BATCH:
-            try:
-                value = next(going)
-            except StopIteration:
-                head["over"] = True
-                break
-            except AVGLanceError as error:  # what came before it still counts
-                head["error"] = told(error)
-                break
-            items.append(packed(value, parts))
-            if question["one"] or time.monotonic() > until:
-                break
-        return head, parts
-
-    def _drop(self, question: dict[str, Any]) -> Answer:
-        self._going.pop(question["id"], None)
-        return {}, []
-
-    def _near(self, question: dict[str, Any]) -> Answer:
-        return {"time": self._reader.keyframe_near(question["time"])}, []
-
-    def _reasons(self, question: dict[str, Any]) -> Answer:
-        return {"reasons": [dataclasses.astuple(reason) for reason in self._reader.reasons]}, []
-
-    def _close(self, question: dict[str, Any]) -> Answer:
-        reader, self._reader = self._reader, None
-        self._going.clear()
-        if reader is None:
-            return {}, []
-        reader.close()
-        spent = [reader.frames_delivered, reader.frames_decoded, reader.decode_s]
-        return {"reasons": [dataclasses.astuple(reason) for reason in reader.reasons], "spent": spent}, []
-
-
-def packed(value: Any, parts: list[memoryview]) -> Any:
-    """A value as JSON can hold it; the numbers of pictures and sounds go to ``parts``."""
-    if isinstance(value, tuple):
-        return [packed(one, parts) for one in value]
-    for name in ("image", "samples"):
-        array = getattr(value, name, None)
-        if array is not None:
-            parts.append(np.ascontiguousarray(array).reshape(-1).view(np.uint8).data)
-            times = [value.time_s, value.end_s] if name == "image" else [value.start_s]
-            return [*times, *array.shape]
-    return value
-
-
-def told(error: AVGLanceError) -> dict[str, Any]:
-    """An error as plain values."""
-    values = {"name": type(error).__name__, "what": error.what, "hint": error.hint}
-    return values | ({"kind": error.kind} if isinstance(error, MediaError) else {})
-
-
-def out_of_memory() -> MediaError:
-    """The error of a file that asks for more memory than it may have."""
-    hint = "raise Limits.max_memory_bytes if you trust the file"
-    return MediaError("decoding it takes more memory than allowed", kind="limit", hint=hint)
-
-
-def bound_memory(most_bytes: int) -> None:
-    """Let this process hold at most so many bytes, where the system can see to it (Linux)."""
-    if not sys.platform.startswith("linux"):  # elsewhere the setting is refused or not obeyed
-        return
-    import resource
-
-    _, hard = resource.getrlimit(resource.RLIMIT_DATA)
-    soft = most_bytes if hard == resource.RLIM_INFINITY else min(most_bytes, hard)
-    resource.setrlimit(resource.RLIMIT_DATA, (soft, hard))
-
-
-def find(name: str) -> Callable[..., Any]:
-    """The reader that ``module:Name`` names."""
-    module, _, attribute = name.partition(":")
-    return getattr(import_module(module), attribute)  # type: ignore[no-any-return]
-
-
-def main(reader: str) -> None:
-    """Answer until nobody asks any more."""
-    with contextlib.suppress(ValueError):  # not the main thread of somebody's program: never so here
-        signal.signal(signal.SIGINT, signal.SIG_IGN)  # the process that asks decides when to stop
-    pipe_in, pipe_out = os.dup(0), os.dup(1)
-    nothing = os.open(os.devnull, os.O_RDWR)
-    for one in (0, 1, 2):  # what a decoder prints goes nowhere
-        os.dup2(nothing, one)
-    wire.widen(pipe_out)
-    server = Server(find(reader))
-    wire.send(pipe_out, {"ready": os.getpid()})
-    while True:
+        Raises:
+            Gone: there was none in time, or the process has ended.
+            AVGLanceError: the process could not be started.
+        """
         try:
-            question, _ = wire.receive(pipe_in)
-        except wire.Closed:
-            return
-        limit_orphan(question.get("limit_s"))
-        head, parts = server.answer(question)
-        limit_orphan(None)
-        with contextlib.suppress(wire.Closed):  # it will be seen at the next question
-            wire.send(pipe_out, head, parts)
+            if not self._ready:
+                self._wait_until_ready()
+            number = next(self._numbers)
+            numbered = question | {"limit_s": limit_s, "number": number}
+            head, behind = self._talk(numbered, limit_s=limit_s, most_bytes=most_bytes)
+        except (wire.Silence, wire.Closed) as error:
+            raise self._ended(hung=self._timed_out or isinstance(error, wire.Silence)) from None
+        except BaseException:  # half an answer may still come: nobody could tell it from the next one
+            self.kill()
+            raise
+        if head.get("number") != number:
+            raise self.no_message()
+        return head, behind
+
+    def _talk(
+        self, question: dict[str, Any] | None, *, limit_s: float, most_bytes: int = 0
+    ) -> tuple[dict[str, Any], bytearray]:
+        """Send a question, if there is one, and wait for a message."""
+        if self._over:
+            raise wire.Closed
+        until, timer = time.monotonic() + limit_s, self._timer(limit_s)
+        try:
+            if question is not None:
+                wire.send(self._in.fileno(), question, until=until)
+            return wire.receive(self._out.fileno(), most_bytes=most_bytes, until=until)
+        finally:
+            if timer is not None:
+                timer.cancel()
+
+    def _wait_until_ready(self) -> None:
+        try:
+            self._talk(None, limit_s=_START_S)
+        except (wire.Silence, wire.Closed):
+            self.kill()
+            raise AVGLanceError("no process for decoding could be started", hint=IN_PROCESS_HINT) from None
+        self._ready = True
+
+    def _timer(self, limit_s: float) -> threading.Timer | None:
+        """Where a pipe cannot be waited for, the process is ended from beside."""
+        if _waits():
+            return None
+
+        def end() -> None:
+            self._timed_out = True
+            self._popen.kill()
+
+        timer = threading.Timer(min(limit_s, threading.TIMEOUT_MAX), end)
+        timer.daemon = True
+        timer.start()
+        return timer
+
+    def _ended(self, *, hung: bool) -> Gone:
+        """How the process ended, in words; it is over after this."""
+        code = None
+        if not hung:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                code = self._popen.wait(_LEAVE_S)
+        over, self._over = self._over, True
+        self.kill()
+        if hung or (code is not None and code == -getattr(signal, "SIGALRM", 0) != 0):
+            return Gone("timeout", "decoding hung and was stopped", HUNG_HINT)
+        if code is None:
+            return self.no_message()
+        if code == -getattr(signal, "SIGKILL", 0) != 0 and not over:
+            hint = "most likely for want of memory: lower Limits.max_memory_bytes, or free some"
+            return Gone("limit", "the system ended the process that decoded it", hint)
+        how = f"exit code {code}"
+        if code < 0:
+            with contextlib.suppress(ValueError):
+                how = signal.Signals(-code).name
+        return Gone("crashed", f"the decoder crashed on it ({how})", CRASHED_HINT)
+
+    def no_message(self) -> Gone:
+        """End a process that sends nonsense: it is not to be believed any more."""
+        self.kill()
+        return Gone("crashed", "the decoder crashed on it (it sent what is no message)", CRASHED_HINT)
+
+    def kill(self) -> None:
+        """End the process now; safe to call twice."""
+        self._over = True
+        with contextlib.suppress(OSError):
+            self._popen.kill()
+        self._let_go(_END_S)
+
+    def leave(self) -> None:
+        """Ask the process to end, and see that it does."""
+        self._over = True
+        with contextlib.suppress(OSError):
+            self._in.close()
+        try:
+            self._popen.wait(_LEAVE_S)
+        except subprocess.TimeoutExpired:
+            self._popen.kill()
+        self._let_go(_LEAVE_S)
+
+    def _let_go(self, seconds: float) -> None:
+        """Wait a little and close the pipes; a process that waits for a disk ends when that answers."""
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._popen.wait(seconds)
+        for pipe in (self._in, self._out):
+            with contextlib.suppress(OSError):
+                pipe.close()
 
 
-def limit_orphan(seconds: float | None) -> None:
-    """End this process some time after its limit, should nobody be there to do it."""
-    if hasattr(signal, "alarm"):
-        signal.alarm(0 if seconds is None else int(min(seconds, 1e6)) + _ORPHAN_S)
+def _waits() -> bool:
+    """Whether this system can wait for a pipe with a limit; Windows cannot."""
+    return os.name != "nt"

@@ -6,9 +6,11 @@ import os
 import stat
 import time
 
-_BLOCK = 1 << 20
+_BLOCK = 256 << 10
 _FILE_BYTES = 32 << 20  # of one file
 _ALL_BYTES = 256 << 20  # of all files
+_FILE_S = 1.0  # seconds after which a file is left alone; nothing else is done meanwhile
+_ALL_S = 5.0
 _FEWEST = 1 << 20  # fewer bytes tell nothing
 
 
@@ -16,7 +18,8 @@ class DiskSpeed:
     """Measures by reading the beginnings of files that are about to be read anyway.
 
     What the system holds of a file is dropped first; where the file still comes from memory, or nobody can
-    say, its bytes count apart. Costs at most the reading of 256 MB, which then need not be read again.
+    say, its bytes count apart. Costs at most the reading of 256 MB, which then need not be read again, and
+    about 5 seconds.
     """
 
     def __init__(self) -> None:
@@ -30,7 +33,8 @@ class DiskSpeed:
 
     def look(self, path: str | os.PathLike[str]) -> None:
         """Read the beginning of a file; one that cannot be read is left alone."""
-        if self.left <= 0:
+        seconds = min(_FILE_S, _ALL_S - self._disk[1] - self._memory[1])
+        if self.left <= 0 or seconds <= 0:
             return
         try:
             file = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
@@ -42,7 +46,7 @@ class DiskSpeed:
                 most = min(state.st_size, _FILE_BYTES, self.left)
                 where = self._disk if _dropped(file, most) else self._memory
                 began = time.perf_counter()
-                where[0] += _read(file, most)
+                where[0] += _read(file, most, began + seconds)
                 where[1] += time.perf_counter() - began
         except OSError:
             return
@@ -75,9 +79,10 @@ def _dropped(file: int, count: int) -> bool:
     return True
 
 
-def _read(file: int, most: int) -> int:
+def _read(file: int, most: int, until: float) -> int:
+    """Read from the start; how many bytes were read before this time."""
     done = 0
-    while done < most:
+    while done < most and time.perf_counter() < until:
         got = os.read(file, min(_BLOCK, most - done))
         if not got:
             break

@@ -15,24 +15,27 @@ import dataclasses
 import itertools
 import os
 import threading
+import time
 from collections.abc import Iterator, Sequence
 from types import TracebackType
 from typing import Any, Self
 
-import numpy as np
-
 from avglance.errors import ArgumentError, AVGLanceError, MediaError
-from avglance.media.asked import check_stretch, wanted_times
+from avglance.media import told
+from avglance.media.asked import check_stretch, finite_time, longest_side, wanted_times
+from avglance.media.child import Child, Gone
 from avglance.media.limits import Limits
-from avglance.media.process import Child, Gone
 from avglance.media.reader import Frame
+from avglance.media.side import BESIDE, NO_FILE
 from avglance.media.sound import SoundPiece
-from avglance.media.source import show
-from avglance.types import AudioTrack, MediaInfo, Reason
+from avglance.media.source import absolute, show
+from avglance.types import Reason
 
 _GRACE_S = 2.0  # a reader sees its limits between packets; after this much more its process is killed
 _CLOSE_S = 2.0
 _SLACK_BYTES = 1 << 20
+_SOUND_BYTES = 2 << 20  # a message of sound ends after one megabyte and the piece that fills it
+_PIECE_BYTES = 64  # at most, by sample a second: pieces hold about a second
 
 
 class Decoders:
@@ -60,27 +63,54 @@ class Decoders:
         return child
 
     def open(
-        self, path: str | os.PathLike[str], *, limits: Limits | None = None, **reading: Any
+        self,
+        path: str | os.PathLike[str],
+        *,
+        limits: Limits | None = None,
+        audio_track: int = 0,
+        audio_file: str | os.PathLike[str] = BESIDE,
+        threads: int = 0,
     ) -> IsolatedReader:
-        """A reader of the file; it offers what ``VideoReader`` offers.
+        """A reader of the file, with the arguments of ``VideoReader``; it offers what that offers.
 
-        Args:
-            path: a local file.
-            limits: what the file may declare or cost.
-            reading: ``audio_track``, ``audio_file`` and ``threads`` of ``VideoReader``.
+        A file that crashes a process which had served others is tried once more in a fresh one: what broke it
+        may have been left behind by another file.
 
         Raises:
             MediaError: nothing can be read from the file; ``timeout``, ``limit`` and ``crashed`` among the
                 kinds.
             ArgumentError: the file has sound tracks, but not that one.
         """
+        beside = os.fspath(audio_file)
+        reading = {
+            "audio_track": int(audio_track),
+            "audio_file": beside if beside in (BESIDE, NO_FILE) else absolute(beside),
+            "threads": int(threads),
+        }
+        child = self._take()
+        fresh = child.served == 0
+        try:
+            return IsolatedReader(self, child, path, limits or Limits(), reading)
+        except MediaError as error:
+            if fresh or error.kind != "crashed":
+                raise
+        except ArgumentError:
+            raise
+        except AVGLanceError:  # it was ended while it started: the next one may come up
+            pass
+        return IsolatedReader(self, self._start(), path, limits or Limits(), reading)
+
+    def _take(self) -> Child:
+        """An idle process, or a new one."""
         with self._lock:
             if self._closed:
                 raise ArgumentError("these decoders are closed", where="Decoders.open", hint="make new ones")
             child = next((one for one in self._idle if one.alive), None)
-            self._idle = [one for one in self._idle if one is not child and one.alive]
-            child = child or self._start()
-        return IsolatedReader(self, child, path, limits or Limits(), reading)
+            dead = [one for one in self._idle if not one.alive]
+            self._idle = [one for one in self._idle if one is not child and one not in dead]
+        for one in dead:
+            one.kill()
+        return child or self._start()
 
     def take_back(self, child: Child) -> None:
         """Keep a process for the next file."""
@@ -91,7 +121,7 @@ class Decoders:
         child.leave()
 
     def close(self) -> None:
-        """End the processes; safe to call twice."""
+        """End the idle processes, the others when their reader is closed; safe to call twice."""
         with self._lock:
             self._closed, idle = True, self._idle
             self._idle = []
@@ -127,75 +157,85 @@ class IsolatedReader:
         self._closed = False
         self._spent: tuple[int, int, float] = (0, 0, 0.0)
         self._reasons: list[Reason] = []
-        self._most_s = limits.max_decode_s
-        self._ids = itertools.count()
-        question = {
-            "path": os.path.abspath(os.fspath(path)),
+        self._waited_s, self._most_s = 0.0, limits.max_decode_s
+        self._ids, self._lock = itertools.count(), threading.RLock()
+        child.served += 1
+        question: dict[str, Any] = {
+            "path": absolute(path),
             "limits": dataclasses.asdict(limits),
             "reading": reading,
         }
         try:
             head, _ = self._ask("open", limit_s=limits.max_decode_s, **question)
-            self.info = _info(head["info"])
+            with self._believing():
+                self.info = told.info(head["info"], limits.max_duration_s)
+                self.picture_span = told.span(head["picture_span"])
+                self.sound_span = told.span(head["sound_span"])
         except BaseException:
             self.close()
             raise
-        self.picture_span = _span(head["picture_span"])
-        self.sound_span = _span(head["sound_span"])
         self._most_s = max(limits.max_decode_s, self.info.duration_s)
 
     # ---- questions ----
 
     def _ask(
-        self, ask: str, *, limit_s: float | None = None, **question: Any
+        self, ask: str, *, limit_s: float | None = None, most_bytes: int = 0, **question: Any
     ) -> tuple[dict[str, Any], bytearray]:
         if self._gone is not None:
             raise self._gone
         if self._closed:
             raise ArgumentError("this reader is closed", where=show(self.path), hint="open the file again")
-        left = max(self._most_s - self._spent[2], 0.0)
-        limit_s = min(self.limits.max_seek_s, left) if limit_s is None else limit_s
-        most = 4 * self.limits.max_pixels + _SLACK_BYTES
+        if limit_s is None:
+            limit_s = max(min(self.limits.max_seek_s, self._most_s - self._waited_s), 0.0)
+        began = time.monotonic()
         try:
-            head, behind = self._child.ask(
-                {"ask": ask} | question, limit_s=limit_s + _GRACE_S, most_bytes=most
-            )
+            with self._lock:  # threads that share a reader wait for each other
+                head, behind = self._child.ask(
+                    {"ask": ask} | question, limit_s=limit_s + _GRACE_S, most_bytes=most_bytes
+                )
         except Gone as gone:
-            self._gone = MediaError(gone.what, kind=gone.kind, where=show(self.path), hint=gone.hint)
-            raise self._gone from None
-        if "spent" in head:
-            delivered, decoded, seconds = head["spent"]
-            self._spent = (int(delivered), int(decoded), float(seconds))
-        if "reasons" in head:
-            self._reasons = [Reason(*values) for values in head["reasons"]]
-        if "error" in head and "items" not in head:
-            raise self._error(head["error"])
+            raise self._lose(gone) from None
+        finally:
+            self._waited_s += time.monotonic() - began
+        with self._believing():
+            if "spent" in head:
+                self._spent = told.spent(head["spent"])
+            if "reasons" in head:
+                self._reasons = told.reasons(head["reasons"])
+            if "error" in head and "items" not in head:
+                raise told.error(head["error"], show(self.path))
         return head, behind
 
-    def _error(self, told: dict[str, Any]) -> AVGLanceError:
-        what, hint, where = str(told["what"]), str(told.get("hint", "")), show(self.path)
-        if told["name"] == "MediaError":
-            return MediaError(what, kind=told["kind"], where=where, hint=hint)
-        if told["name"] == "ArgumentError":
-            return ArgumentError(what, where=where, hint=hint)
-        raise RuntimeError(f"{where}: {what}")  # a defect of ours in the other process
+    def _lose(self, gone: Gone) -> MediaError:
+        self._gone = MediaError(gone.what, kind=gone.kind, where=show(self.path), hint=gone.hint)
+        return self._gone
 
-    def _stream(self, what: str, args: list[Any], *, one: bool = False, **kwargs: Any) -> Iterator[Any]:
-        """(item, what lies behind the message, where in it the item's numbers begin)."""
+    @contextlib.contextmanager
+    def _believing(self) -> Iterator[None]:
+        """Values of a message are read inside; one that is nonsense costs the process."""
+        try:
+            yield
+        except AVGLanceError:  # an ``ArgumentError`` is a ``ValueError`` as well, and no nonsense
+            raise
+        except told.NONSENSE:
+            raise self._lose(self._child.no_message()) from None
+
+    def _stream(self, what: str, args: list[Any], most_bytes: int = 0, **kwargs: Any) -> Iterator[Any]:
         key = next(self._ids)
         self._ask("begin", id=key, what=what, args=args, kwargs=kwargs)
         over = False
         try:
             while not over:
-                head, behind = self._ask("next", id=key, one=one)
-                over = head["over"]
-                rest = memoryview(behind)
-                for item in head["items"]:
-                    value, rest = _unpacked(what, item, rest)
-                    yield value
+                head, behind = self._ask("next", id=key, one=what == "frames_at", most_bytes=most_bytes)
+                with self._believing():
+                    found = told.items(what, head["items"], memoryview(behind), self.limits.max_pixels)
+                    over = bool(head["over"]) or "error" in head
+                    if not found and not over:
+                        raise ValueError("an answer that says nothing")
+                yield from found
                 if "error" in head:
-                    over = True
-                    raise self._error(head["error"])
+                    with self._believing():
+                        raise told.error(head["error"], show(self.path))
         finally:
             if not over and self._gone is None and not self._closed:
                 with contextlib.suppress(AVGLanceError):
@@ -220,17 +260,21 @@ class IsolatedReader:
 
     @property
     def reasons(self) -> list[Reason]:
-        """See ``VideoReader``; where the process has gone, what it last told."""
+        """See ``VideoReader``; where the process has gone, what it last told, and how it went."""
         if self._gone is None and not self._closed:
             with contextlib.suppress(MediaError):
                 self._ask("reasons")
-        return list(self._reasons)
+        gone = [] if self._gone is None else [Reason(self._gone.kind, self._gone.what)]
+        return [*self._reasons, *gone]
 
     def frames_at(
         self, times: Sequence[float], *, max_side: int | None = None
     ) -> Iterator[tuple[int, Frame | None]]:
         """See ``VideoReader.frames_at``."""
-        return self._stream("frames_at", [wanted_times(times).tolist()], one=True, max_side=max_side)
+        most = 3 * self.limits.max_pixels + _SLACK_BYTES
+        return self._stream(
+            "frames_at", [wanted_times(times).tolist()], most, max_side=longest_side(max_side)
+        )
 
     def timeline(self) -> Iterator[tuple[float, float, bool]]:
         """See ``VideoReader.timeline``."""
@@ -246,29 +290,29 @@ class IsolatedReader:
 
     def keyframe_near(self, time_s: float) -> float:
         """See ``VideoReader.keyframe_near``."""
-        return float(self._ask("near", time=float(time_s))[0]["time"])
+        head, _ = self._ask("near", time=finite_time(time_s))
+        with self._believing():
+            return told.number(head["time"])
 
     def sound(self, start_s: float, end_s: float, *, rate_hz: int = 16_000) -> Iterator[SoundPiece]:
         """See ``VideoReader.sound``."""
         check_stretch(start_s, end_s, rate_hz)
-        return self._stream("sound", [float(start_s), float(end_s)], rate_hz=rate_hz)
+        rate = int(rate_hz)
+        most = _SOUND_BYTES + _PIECE_BYTES * rate
+        return self._stream("sound", [float(start_s), float(end_s)], most, rate_hz=rate)
 
     def close(self) -> None:
         """Let go of the file; the process is kept for the next one. Safe to call twice."""
         if self._closed:
             return
         if self._gone is None and self._child.alive:
-            try:
+            with contextlib.suppress(AVGLanceError, RuntimeError):  # what was asked has been answered
                 self._ask("close", limit_s=_CLOSE_S)
-            except (
-                AVGLanceError,
-                RuntimeError,
-            ):  # what was asked has been answered: only the process is lost
-                self._gone = None
-                self._child.kill()
-        if self._gone is None:
-            self._decoders.take_back(self._child)
         self._closed = True
+        if self._gone is None and self._child.alive:
+            self._decoders.take_back(self._child)
+        else:
+            self._child.kill()
 
     def __enter__(self) -> Self:
         return self
@@ -277,29 +321,3 @@ class IsolatedReader:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
-
-
-def _unpacked(what: str, item: Any, rest: memoryview) -> tuple[Any, memoryview]:
-    """An item of a message as the reader gave it, and what lies behind its numbers."""
-    if what == "sound":
-        start, count = item
-        samples = np.frombuffer(rest[: 4 * count], dtype=np.float32)
-        return SoundPiece(float(start), samples), rest[4 * count :]
-    if what != "frames_at":
-        return tuple(item), rest
-    index, drawn = item
-    if drawn is None:
-        return (index, None), rest
-    start, end, height, width, colours = drawn
-    count = height * width * colours
-    image = np.frombuffer(rest[:count], dtype=np.uint8).reshape(height, width, colours)
-    return (index, Frame(float(start), float(end), image)), rest[count:]
-
-
-def _info(told: dict[str, Any]) -> MediaInfo:
-    tracks = tuple(AudioTrack(**track) for track in told.pop("audio_tracks"))
-    return MediaInfo(**told, audio_tracks=tracks)
-
-
-def _span(told: Sequence[float] | None) -> tuple[float, float] | None:
-    return None if told is None else (float(told[0]), float(told[1]))

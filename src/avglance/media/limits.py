@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, fields
 
 from avglance.errors import ArgumentError
@@ -36,12 +37,18 @@ class Limits:
     max_copy_bytes: int = 16 << 30
     max_memory_bytes: int = 2 << 30
 
+    @property
+    def libav_pixels(self) -> str:
+        """``max_pixels`` as an option of libav, which counts to 2^31 - 1."""
+        return str(min(self.max_pixels, (1 << 31) - 1))
+
     def __post_init__(self) -> None:
         for field in fields(self):
-            value = getattr(self, field.name)
-            if not value > 0:
-                raise ArgumentError(
-                    f"{field.name} must be above zero, got {value!r}",
-                    where="Limits",
-                    hint=f"default: {field.default}",
-                )
+            value, hint = getattr(self, field.name), f"default: {field.default}"
+            if isinstance(value, bool) or not isinstance(value, (int, float)) or not value > 0:
+                what = f"{field.name} must be above zero, got {value!r}"
+                raise ArgumentError(what, where="Limits", hint=hint)
+            if isinstance(field.default, int):
+                if value == math.inf:
+                    raise ArgumentError(f"{field.name} must be finite", where="Limits", hint=hint)
+                object.__setattr__(self, field.name, max(1, int(value)))

@@ -28,11 +28,12 @@ HEAD_S = 12.0  # how much libav sees of each track
 _HEAD_MOST = 20_000  # samples
 _TRIED = 16  # packets of each track that are compared
 _KEPT_MOST = 8 << 20  # bytes of packets in front of the edit
+_ATTACHED = 0x0400  # libav's disposition bit of cover art
 _SKIP_SAMPLES = 11  # AV_PKT_DATA_SKIP_SAMPLES
 # codecs whose packets libav hands out as they lie in the file
 _CODECS = frozenset({"h264", "hevc", "mpeg4", "mjpeg", "vp9", "av1", "libdav1d", "aac", "opus", "flac"})
 # what damaged tables and other versions of PyAV may lead to
-_ODD = (OSError, ValueError, IndexError, OverflowError, TypeError, AttributeError)
+_ODD = (OSError, ValueError, LookupError, OverflowError, TypeError, AttributeError)
 
 
 class LongStream:
@@ -218,6 +219,10 @@ def _head_count(track: Track) -> int:
     return count
 
 
+def _plays(stream: Any) -> bool:
+    return stream.type in ("video", "audio") and not int(stream.disposition) & _ATTACHED
+
+
 def _build(source: Bytes, movie: Movie, open_head: Callable[[Any], Any]) -> LongMp4:
     """The container of a plain file."""
     counts = [_head_count(track) for track in movie.tracks]
@@ -238,6 +243,8 @@ def _build(source: Bytes, movie: Movie, open_head: Callable[[Any], Any]) -> Long
             tracks[stream.index].survey()
         box = LongMp4(source, head, tracks)
         need(len(tracks) > 0, "no track")
+        # libav takes what a track is from its description, not from its handler
+        need(all(s.index in tracks for s in head.streams if _plays(s)), "a track that only libav knows")
         box.learn(counts)
         return box
     except BaseException:

@@ -22,7 +22,7 @@ _SMALL_TRACK = 256 << 10  # bytes of tables that tracks without pictures and sou
 _MOST_SAMPLES = 1 << 24
 _INNER = {b"moov": b"trak", b"trak": b"mdia", b"mdia": b"minf", b"minf": b"stbl"}  # the way to the tables
 _TABLES = frozenset({b"stts", b"ctts", b"stss", b"stsz", b"stz2", b"stsc", b"stco", b"co64"})
-# what a sample table may hold beside these: the first is copied, the others say nothing that is needed here
+# what a sample table may hold beside these: it says nothing that is needed here, and is left out
 _LEFT_OUT = frozenset(
     {b"sdtp", b"sbgp", b"sgpd", b"cslg", b"subs", b"stsh", b"padb", b"stdp", b"free", b"skip"}
 )

@@ -13,16 +13,12 @@ import av.error
 
 from avglance.media.limits import Limits
 from avglance.media.shots import EPS_S, Shot, ShotSource, read_packets, stamp_of
-from avglance.media.spent import Spent
+from avglance.media.spent import Spans, Spent
 from avglance.media.upright import Turn, square_size, turn_of
 
 _LONG_S = 60.0
-_JOIN_S = 1e-3  # lost spans closer than this are one
-_FULL_INDEX = (
-    "mov",
-    "matroska",
-    "avi",
-)  # containers whose index, once it reaches a time, names all its keyframes
+# containers whose index, once it reaches a time, names all its keyframes
+_FULL_INDEX = ("mov", "matroska", "avi")
 
 
 class PictureTrack:
@@ -39,8 +35,8 @@ class PictureTrack:
         self._limits, self._threads = limits, threads
         spent.look_for_breaks(box)
         self._attach(box)
-        self.lost: list[tuple[float, float]] = []
-        self.gaps: set[tuple[float, float]] = set()  # where one picture stands for more than a minute
+        self.lost = Spans()
+        self.gaps = Spans()  # where one picture stands for more than a minute
         self.now: Shot | None = None
         self._next: Shot | None = None
         self._shots: Iterator[Shot] = self._source.shots()
@@ -63,7 +59,7 @@ class PictureTrack:
         codec = self.stream.codec_context
         codec.thread_count = self._threads
         codec.thread_type = "AUTO"
-        codec.options = {**codec.options, "max_pixels": str(self._limits.max_pixels)}
+        codec.options = {**codec.options, "max_pixels": self._limits.libav_pixels}
         self._source = ShotSource(box, self.stream, self._spent)
 
     @property
@@ -92,9 +88,9 @@ class PictureTrack:
             if following is not None:
                 self.now.duration = following.time - self.now.time
                 if self.now.duration > _LONG_S and self.now.frame is not None:
-                    self.gaps.add((self.now.time, following.time))
+                    self.gaps.add(self.now.time, following.time)
             if self.now.frame is None:
-                self._lose(self.now.time, self.now.time + self.now.duration)
+                self.lost.add(self.now.time, self.now.time + self.now.duration)
         if following is None:
             return False
         self.now, self._next = following, None
@@ -110,14 +106,6 @@ class PictureTrack:
         if shot is self.now and self._next is not None:
             return self._next.time
         return shot.time + shot.duration
-
-    def _lose(self, start: float, end: float) -> None:
-        """Keep the span of a lost picture; neighbours join."""
-        for i, (low, high) in enumerate(self.lost):
-            if start <= high + _JOIN_S and end >= low - _JOIN_S:
-                self.lost[i] = (min(low, start), max(high, end))
-                return
-        self.lost.append((start, end))
 
     # ---- at a time ----
 
@@ -141,7 +129,7 @@ class PictureTrack:
             return None
         if shot.frame is None:
             self.peek()
-            self._lose(shot.time, self.end_of(shot))
+            self.lost.add(shot.time, self.end_of(shot))
         beyond = shot.time < time - EPS_S and self._next is None and time >= shot.time + shot.duration - EPS_S
         return None if beyond else shot
 

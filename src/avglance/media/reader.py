@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from avglance.errors import MediaError
-from avglance.media.asked import check_stretch, wanted_times
+from avglance.media.asked import check_stretch, finite_time, longest_side, wanted_times
 from avglance.media.deep import picture_crc
 from avglance.media.header import Declared, describe, first_streams, no_content
 from avglance.media.limits import Limits
@@ -229,7 +229,7 @@ class VideoReader:
             MediaError: ``limits.max_decode_s`` is used up.
             ArgumentError: a time is not finite.
         """
-        return self._frames(wanted_times(times), max_side)
+        return self._frames(wanted_times(times), longest_side(max_side))
 
     def _frames(
         self, wanted: NDArray[np.float64], max_side: int | None
@@ -266,8 +266,8 @@ class VideoReader:
         try:
             image = to_rgb(shot.frame, fit_inside(*self._pictures.size, max_side), self._pictures.turn)
         except (av.error.FFmpegError, ValueError, MemoryError) as error:
-            self._spent.note_memory(error)
-            self._spent.note("damaged", "pictures cannot be turned into colours", start, end)
+            if not self._spent.note_memory(error):
+                self._spent.note("damaged", "pictures cannot be turned into colours", start, end)
             return None
         self._spent.frames_delivered += 1
         return Frame(start, end, image)
@@ -345,7 +345,7 @@ class VideoReader:
             what, hint = "the file has no pictures", "ask for sound, or name a file with pictures"
             raise MediaError(what, kind="no_video", where=self._spent.where, hint=hint)
         with self._spent.working():
-            return self._pictures.keyframe_near(time_s + self._origin) - self._origin
+            return self._pictures.keyframe_near(finite_time(time_s) + self._origin) - self._origin
 
     # ---- sound ----
 

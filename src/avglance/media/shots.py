@@ -13,6 +13,7 @@ from typing import Any
 
 import av.error
 
+from avglance.media.breaks import demux
 from avglance.media.holes import Holes
 from avglance.media.spent import Spent
 
@@ -43,16 +44,6 @@ class Shot:
     time: float
     duration: float
     frame: Any | None
-
-
-def demux(box: Any, *streams: Any) -> Iterator[Any]:
-    """Packets of these streams; a stream that first appears in the middle of a file is left out."""
-    while True:
-        try:
-            yield from box.demux(*streams)
-            return
-        except IndexError:  # PyAV knows only the streams that were there when the file was opened
-            continue
 
 
 def is_ordered(box: Any, stream: Any) -> bool:

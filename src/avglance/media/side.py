@@ -72,7 +72,8 @@ def open_side(
             raise
     except MediaError as error:
         if asked != BESIDE:
-            raise
+            what = f"the sound file {name}: {error.what}"
+            raise MediaError(what, kind=error.kind, where=show(side), hint=error.hint) from error
         spent.note("side_sound", f"{name} lies beside it, but cannot be heard: {error.what}")
         return None
     spent.note("side_sound", f"the sound is that of {name}")

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from avglance.media.holes import Holes
 from avglance.media.shots import read_packets
-from avglance.media.spent import Spent
+from avglance.media.spent import Spans, Spent
 
 _PREROLL_S = 0.5  # decoded before what is asked for: codecs need a few packets to settle after a seek
 _JUMP_S = 0.01  # a timestamp this far beyond the count of samples is a gap
@@ -85,15 +85,16 @@ class SoundTrack:
         self._codec = stream.codec_context
         spent.look_for_breaks(box)
         self.packets = 0
-        self.lost: list[tuple[float, float]] = []
-        self.gaps: set[tuple[float, float]] = set()  # where there is nothing between two sounds
+        self.lost = Spans()
+        self._first_lost: float | None = None  # in the order of the file
+        self.gaps = Spans()  # where there is nothing between two sounds
         self._asked = float("-inf")  # errors before this are the codec settling after a seek
         first = next(self._frames(), None)
         self.found = first is not None
         self.first_time = first[0] if first else 0.0
-        if self.lost and 0 < self.first_time - self.lost[0][0] <= _LOST_START_S:
-            self.first_time = self.lost[0][0]  # the beginning may be damaged
-        self.lost = [(max(low, self.first_time), high) for low, high in self.lost if high > self.first_time]
+        if self._first_lost is not None and 0 < self.first_time - self._first_lost <= _LOST_START_S:
+            self.first_time = self._first_lost  # the beginning may be damaged
+        self.lost = self.lost.after(self.first_time)
 
     def pieces(self, start: float, end: float, rate_hz: int) -> Iterator[SoundPiece]:
         """Sound in [start, end) in pieces of about a second; gaps show as pieces that start later."""
@@ -119,8 +120,10 @@ class SoundTrack:
 
     def _seek(self, time: float | None) -> bool:
         try:
-            if self._spent.breaks_of(self.box) is not None:  # a seek by time may end elsewhere
-                self.box.seek(0, unsupported_byte_offset=True)
+            breaks = self._spent.breaks_of(self.box)
+            if breaks is not None:  # a seek by time may end elsewhere
+                place = 0 if time is None else breaks.place(self.stream.index, time)
+                self.box.seek(place, unsupported_byte_offset=True)
             elif time is None:
                 low = self.stream.start_time
                 self.box.seek(min(low if low is not None else 0, 0), stream=self.stream, backward=True)
@@ -203,13 +206,12 @@ class SoundTrack:
         if lost:
             self._keep_lost(start, end)
         else:
-            self.gaps.add((start, end))
+            self.gaps.add(start, end)
 
     def _keep_lost(self, start: float, end: float) -> None:
-        if self.lost and self.lost[-1][0] <= start <= self.lost[-1][1] + 1e-3:
-            self.lost[-1] = (self.lost[-1][0], max(end, self.lost[-1][1]))
-        elif (start, end) not in self.lost:
-            self.lost.append((start, end))
+        if self._first_lost is None:
+            self._first_lost = start
+        self.lost.add(start, end)
 
     def close(self) -> None:
         """Let go of the file."""

@@ -36,7 +36,7 @@ def open_media(path: str | os.PathLike[str], limits: Limits) -> Any:
     if found.kind is not None:
         raise MediaError(found.what, kind=found.kind, where=show(path), hint=found.hint)
     settings: dict[str, Any] = {
-        "options": {"max_pixels": str(limits.max_pixels)},
+        "options": {"max_pixels": limits.libav_pixels},
         "container_options": {
             "protocol_whitelist": "file",
             "format_whitelist": FORMATS,
@@ -48,7 +48,7 @@ def open_media(path: str | os.PathLike[str], limits: Limits) -> Any:
     try:
         box = open_long(path, lambda file: av.open(file, **settings))
         if box is None:
-            box = av.open("file:" + os.path.abspath(os.fspath(path)), **settings)
+            box = av.open("file:" + absolute(path), **settings)
     except (av.error.FFmpegError, OSError, ValueError, MemoryError, UnicodeError) as error:
         raise _cannot_open(error, path, limits) from error
     try:
@@ -115,6 +115,14 @@ def show(path: str | os.PathLike[str]) -> str:
     return "".join(
         c if c.isprintable() else c.encode("unicode_escape", "backslashreplace").decode() for c in text
     )
+
+
+def absolute(path: str | os.PathLike[str]) -> str:
+    """The path from the root; as it is where the working folder has gone."""
+    try:
+        return os.path.abspath(os.fsdecode(path))
+    except OSError:
+        return os.fsdecode(path)
 
 
 def file_size(path: str | os.PathLike[str]) -> int:

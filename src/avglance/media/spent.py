@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -13,6 +14,76 @@ from avglance.media.breaks import Breaks, find_breaks
 from avglance.types import Reason
 
 _JOIN_S = 1e-3  # spans of one kind closer than this are one span
+_MOST_SPANS = 2000  # of one kind and text
+_MOST_TEXTS = 200  # of one kind
+_MORE = "more of this kind was met than is told"
+
+
+class Spans:
+    """Stretches of time in order; those that touch are one, and there are never more than a few thousand.
+
+    Where there would be more, those that fit together into a short stretch are told as one.
+
+    >>> spans = Spans()
+    >>> for start, end in ((4.0, 5.0), (0.0, 1.0), (1.0, 2.0), (4.2, 4.8)):
+    ...     spans.add(start, end)
+    >>> list(spans)
+    [(0.0, 2.0), (4.0, 5.0)]
+    """
+
+    def __init__(self) -> None:
+        # beginnings and ends: both rise, as no two stretches touch
+        self._lows: list[float] = []
+        self._highs: list[float] = []
+        self._grain = _JOIN_S
+
+    def __iter__(self) -> Iterator[tuple[float, float]]:
+        return iter(list(zip(self._lows, self._highs, strict=True)))
+
+    def __len__(self) -> int:
+        return len(self._lows)
+
+    def add(self, start: float, end: float) -> None:
+        """Keep a stretch; what touches it becomes one with it."""
+        end = max(start, end)
+        first = bisect_left(self._highs, start - _JOIN_S)
+        beyond = bisect_right(self._lows, end + _JOIN_S)
+        if first < beyond:
+            start, end = min(start, self._lows[first]), max(end, self._highs[beyond - 1])
+        self._lows[first:beyond], self._highs[first:beyond] = [start], [end]
+        if len(self._lows) > _MOST_SPANS:
+            self._coarsen()
+
+    def after(self, time: float) -> Spans:
+        """What of them lies after a time."""
+        left = Spans()
+        for low, high in self:
+            if high > time:
+                left.add(max(low, time), high)
+        return left
+
+    def _coarsen(self) -> None:
+        """Join those that fit into one grain; it grows until a half of them is left."""
+        while self._grain < float("inf"):
+            spans = list(self)
+            self._lows, self._highs = [], []
+            for low, high in spans:
+                if self._lows and high - self._lows[-1] <= self._grain:
+                    self._highs[-1] = high
+                else:
+                    self._lows.append(low)
+                    self._highs.append(high)
+            if len(self._lows) <= _MOST_SPANS // 2:
+                return
+            self._grain *= 2
+
+
+@dataclass
+class _Met:
+    """What was met of one kind and text: with a span, and without one or with half of one."""
+
+    spans: Spans = field(default_factory=Spans)
+    others: dict[tuple[float | None, float | None], None] = field(default_factory=dict)
 
 
 @dataclass
@@ -25,7 +96,8 @@ class Spent:
     seconds: float = 0.0
     frames_decoded: int = 0
     frames_delivered: int = 0
-    reasons: list[Reason] = field(default_factory=list)
+    _met: dict[tuple[str, str], _Met] = field(default_factory=dict)  # by kind and text
+    _texts: dict[str, int] = field(default_factory=dict)  # how many by kind
     _breaks: dict[str, Breaks | None] = field(default_factory=dict)  # by file: sound may have its own
     _since: float | None = None
 
@@ -59,7 +131,7 @@ class Spent:
         name = _name_of(box)
         if name in self._breaks:
             return
-        self._breaks[name] = find_breaks(box)
+        self._breaks[name] = find_breaks(box, self.check_time)
         if self._breaks[name] is not None:
             self.note("clock_jump", "timestamps go back to a new start; the clock goes on from there")
 
@@ -67,24 +139,32 @@ class Spent:
         """Where the timestamps of the file that a container reads start again; None: nowhere."""
         return self._breaks.get(_name_of(box))
 
-    def note_memory(self, error: Exception) -> None:
-        """Keep that memory ran out, if that is what the error says."""
+    def note_memory(self, error: Exception) -> bool:
+        """Keep that memory ran out, if that is what the error says; whether it does."""
         if isinstance(error, MemoryError):
             self.note("limit", "a decoder asked for more memory than it could have")
+        return isinstance(error, MemoryError)
+
+    @property
+    def reasons(self) -> list[Reason]:
+        """The damage met; of one kind and text in the order of time."""
+        found: list[Reason] = []
+        for (kind, text), met in self._met.items():
+            found += [Reason(kind, text, low, high) for low, high in (*met.others, *met.spans)]
+        return found
 
     def note(self, kind: str, text: str, start_s: float | None = None, end_s: float | None = None) -> None:
         """Keep a reason; a span that touches one of the same kind and text widens it."""
-        for i, old in enumerate(self.reasons):
-            if (old.kind, old.text) != (kind, text):
-                continue
-            if start_s is None or end_s is None or old.start_s is None or old.end_s is None:
-                if old.start_s == start_s and old.end_s == end_s:
-                    return
-                continue
-            if start_s <= old.end_s + _JOIN_S and end_s >= old.start_s - _JOIN_S:
-                self.reasons[i] = Reason(kind, text, min(start_s, old.start_s), max(end_s, old.end_s))
-                return
-        self.reasons.append(Reason(kind, text, start_s, end_s))
+        if (kind, text) not in self._met:
+            if self._texts.get(kind, 0) >= _MOST_TEXTS:
+                text = _MORE
+            else:
+                self._texts[kind] = self._texts.get(kind, 0) + 1
+        met = self._met.setdefault((kind, text), _Met())
+        if start_s is None or end_s is None:
+            met.others[(start_s, end_s)] = None
+        else:
+            met.spans.add(start_s, end_s)
 
 
 def _name_of(box: Any) -> str:

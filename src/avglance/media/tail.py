@@ -14,9 +14,10 @@ from typing import Any
 import av
 import av.error
 
+from avglance.media.breaks import demux
 from avglance.media.holes import Holes
 from avglance.media.limits import Limits
-from avglance.media.shots import FOREVER_S, RAW_FORMATS, demux, is_ordered, stamp_of
+from avglance.media.shots import FOREVER_S, RAW_FORMATS, is_ordered, stamp_of
 from avglance.media.source import file_size, open_media
 from avglance.media.spent import Spent
 
@@ -36,9 +37,8 @@ class Ends:
 
     by_index: dict[int, float]
     promised: float | None
-    sample: tuple[
-        float, ...
-    ] = ()  # when the first pictures are shown, where the file had to be opened for its end
+    # when the first pictures are shown, where the file had to be opened for its end
+    sample: tuple[float, ...] = ()
 
 
 def true_ends(streams: list[Any], path: str | os.PathLike[str], *, limits: Limits, spent: Spent) -> Ends:

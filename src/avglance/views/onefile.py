@@ -47,7 +47,7 @@ class FileSnippets:
         try:
             self.info: MediaInfo = self.reader.info
             self.times = self._grid()
-        except MediaError:
+        except BaseException:
             self.reader.close()
             raise
         count = settings.snippets
@@ -189,7 +189,7 @@ class FileSnippets:
             reasons.append(
                 Reason("no_video", "the file has no pictures, the answer stands on its sound alone")
             )
-        if self.error is not None:
+        if self.error is not None and all(r.text != self.error.what for r in reasons):
             reasons.append(Reason(self.error.kind, self.error.what))
         # a track that is known to end early is no damage: only what was expected can be lost
         reasons += self._lost("pictures_lost", "picture", no_picture & self._expected_visible)
