@@ -145,6 +145,15 @@ def test_one_process_serves_one_file_after_another(clip):
         list(reader.frames_at([1.0]))
 
 
+def test_a_process_is_replaced_before_it_grows_old(clip, monkeypatch):
+    monkeypatch.setattr("avglance.media.isolated._MOST_SERVED", 3)
+    with Decoders() as decoders:
+        for _ in range(7):
+            with decoders.open(clip) as reader:
+                assert reader.info.has_video
+        assert decoders.started == 3
+
+
 def test_threads_may_share_the_decoders(decoders, clip):
     found: list[int] = []
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import itertools
 import json
 import os
 import signal
@@ -70,7 +69,7 @@ class Child:
         if _waits():
             os.set_blocking(self._in.fileno(), False)
         self._ready = self._over = self._timed_out = False
-        self._numbers = itertools.count(1)
+        self._number = 0
         self.served = 0
 
     @property
@@ -86,38 +85,51 @@ class Child:
     def ask(
         self, question: dict[str, Any], *, limit_s: float, most_bytes: int
     ) -> tuple[dict[str, Any], bytearray]:
-        """The answer to a question.
+        """The answer to a question; see ``put`` and ``get``."""
+        self.put(question, limit_s=limit_s)
+        return self.get(limit_s=limit_s, most_bytes=most_bytes)
+
+    def put(self, question: dict[str, Any], *, limit_s: float) -> None:
+        """Ask a question; its answer has to be got before the next one is put.
 
         Raises:
-            Gone: there was none in time, or the process has ended.
+            Gone: it was not taken in time, or the process has ended.
             AVGLanceError: the process could not be started.
         """
-        try:
-            if not self._ready:
-                self._wait_until_ready()
-            number = next(self._numbers)
-            numbered = question | {"limit_s": limit_s, "number": number}
-            head, behind = self._talk(numbered, limit_s=limit_s, most_bytes=most_bytes)
-        except (wire.Silence, wire.Closed) as error:
-            raise self._ended(hung=self._timed_out or isinstance(error, wire.Silence)) from None
-        except BaseException:  # half an answer may still come: nobody could tell it from the next one
-            self.kill()
-            raise
-        if head.get("number") != number:
+        if not self._ready:
+            self._wait_until_ready()
+        self._number += 1
+        self._talk(question | {"limit_s": limit_s, "number": self._number}, limit_s=limit_s)
+
+    def get(self, *, limit_s: float, most_bytes: int) -> tuple[dict[str, Any], bytearray]:
+        """The answer to the question that was put.
+
+        Raises:
+            Gone: there was none in time, it was none, or the process has ended.
+        """
+        head, behind = self._talk(None, limit_s=limit_s, most_bytes=most_bytes)
+        if head.get("number") != self._number:
             raise self.no_message()
         return head, behind
 
     def _talk(
         self, question: dict[str, Any] | None, *, limit_s: float, most_bytes: int = 0
     ) -> tuple[dict[str, Any], bytearray]:
-        """Send a question, if there is one, and wait for a message."""
-        if self._over:
-            raise wire.Closed
-        until, timer = time.monotonic() + limit_s, self._timer(limit_s)
+        """Send a question, or wait for a message where there is none to send."""
+        timer = None
         try:
-            if question is not None:
-                wire.send(self._in.fileno(), question, until=until)
-            return wire.receive(self._out.fileno(), most_bytes=most_bytes, until=until)
+            if self._over:
+                raise wire.Closed
+            until, timer = time.monotonic() + limit_s, self._timer(limit_s)
+            if question is None:
+                return wire.receive(self._out.fileno(), most_bytes=most_bytes, until=until)
+            wire.send(self._in.fileno(), question, until=until)
+            return {}, bytearray()
+        except (wire.Silence, wire.Closed) as error:
+            raise self._ended(hung=self._timed_out or isinstance(error, wire.Silence)) from None
+        except BaseException:  # half an answer may still come: nobody could tell it from the next one
+            self.kill()
+            raise
         finally:
             if timer is not None:
                 timer.cancel()
@@ -125,8 +137,7 @@ class Child:
     def _wait_until_ready(self) -> None:
         try:
             self._talk(None, limit_s=_START_S)
-        except (wire.Silence, wire.Closed):
-            self.kill()
+        except Gone:
             raise AVGLanceError("no process for decoding could be started", hint=IN_PROCESS_HINT) from None
         self._ready = True
 

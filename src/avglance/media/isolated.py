@@ -33,6 +33,7 @@ from avglance.types import Reason
 
 _GRACE_S = 2.0  # a reader sees its limits between packets; after this much more its process is killed
 _CLOSE_S = 2.0
+_MOST_SERVED = 1000  # files for one process: what decoders leave behind in memory goes with it
 _SLACK_BYTES = 1 << 20
 _SOUND_BYTES = 2 << 20  # a message of sound ends after one megabyte and the piece that fills it
 _PIECE_BYTES = 64  # at most, by sample a second: pieces hold about a second
@@ -115,7 +116,7 @@ class Decoders:
     def take_back(self, child: Child) -> None:
         """Keep a process for the next file."""
         with self._lock:
-            if not self._closed and child.alive:
+            if not self._closed and child.alive and child.served < _MOST_SERVED:
                 self._idle.append(child)
                 return
         child.leave()
@@ -159,6 +160,8 @@ class IsolatedReader:
         self._reasons: list[Reason] = []
         self._waited_s, self._most_s = 0.0, limits.max_decode_s
         self._ids, self._lock = itertools.count(), threading.RLock()
+        self._coming: tuple[int, int] | None = None  # what was asked ahead: stream, most bytes
+        self._early: dict[int, tuple[dict[str, Any], bytearray]] = {}  # came before its turn
         child.served += 1
         question: dict[str, Any] = {
             "path": absolute(path),
@@ -181,30 +184,58 @@ class IsolatedReader:
     def _ask(
         self, ask: str, *, limit_s: float | None = None, most_bytes: int = 0, **question: Any
     ) -> tuple[dict[str, Any], bytearray]:
+        """The answer to a question; one that was put before is waited for first."""
+        with self._lock:  # threads that share a reader wait for each other
+            self._collect()
+            self._put({"ask": ask} | question, limit_s)
+            head, behind = self._get(most_bytes, limit_s)
+        self._raise_error(head)
+        return head, behind
+
+    def _limit(self) -> float:
+        """Seconds that one answer may take now."""
+        return max(min(self.limits.max_seek_s, self._most_s - self._waited_s), 0.0)
+
+    def _put(self, question: dict[str, Any], limit_s: float | None = None) -> None:
         if self._gone is not None:
             raise self._gone
         if self._closed:
             raise ArgumentError("this reader is closed", where=show(self.path), hint="open the file again")
-        if limit_s is None:
-            limit_s = max(min(self.limits.max_seek_s, self._most_s - self._waited_s), 0.0)
-        began = time.monotonic()
-        try:
-            with self._lock:  # threads that share a reader wait for each other
-                head, behind = self._child.ask(
-                    {"ask": ask} | question, limit_s=limit_s + _GRACE_S, most_bytes=most_bytes
-                )
-        except Gone as gone:
-            raise self._lose(gone) from None
-        finally:
-            self._waited_s += time.monotonic() - began
+        with self._counting():
+            self._child.put(question, limit_s=(self._limit() if limit_s is None else limit_s) + _GRACE_S)
+
+    def _get(self, most_bytes: int, limit_s: float | None = None) -> tuple[dict[str, Any], bytearray]:
+        with self._counting():
+            left = (self._limit() if limit_s is None else limit_s) + _GRACE_S
+            head, behind = self._child.get(limit_s=left, most_bytes=most_bytes)
         with self._believing():
             if "spent" in head:
                 self._spent = told.spent(head["spent"])
             if "reasons" in head:
                 self._reasons = told.reasons(head["reasons"])
-            if "error" in head and "items" not in head:
-                raise told.error(head["error"], show(self.path))
         return head, behind
+
+    @contextlib.contextmanager
+    def _counting(self) -> Iterator[None]:
+        """The process is talked to inside; the time counts, and where it has gone the file has failed."""
+        began = time.monotonic()
+        try:
+            yield
+        except Gone as gone:
+            raise self._lose(gone) from None
+        finally:
+            self._waited_s += time.monotonic() - began
+
+    def _collect(self) -> None:
+        """Get the answer that was asked for ahead, if there is one, and keep it for its stream."""
+        if self._coming is not None:
+            (key, most_bytes), self._coming = self._coming, None
+            self._early[key] = self._get(most_bytes)
+
+    def _raise_error(self, head: dict[str, Any]) -> None:
+        if "error" in head and "items" not in head:
+            with self._believing():
+                raise told.error(head["error"], show(self.path))
 
     def _lose(self, gone: Gone) -> MediaError:
         self._gone = MediaError(gone.what, kind=gone.kind, where=show(self.path), hint=gone.hint)
@@ -226,12 +257,14 @@ class IsolatedReader:
         over = False
         try:
             while not over:
-                head, behind = self._ask("next", id=key, one=what == "frames_at", most_bytes=most_bytes)
+                head, behind = self._next(key, what, most_bytes)
                 with self._believing():
                     found = told.items(what, head["items"], memoryview(behind), self.limits.max_pixels)
                     over = bool(head["over"]) or "error" in head
                     if not found and not over:
                         raise ValueError("an answer that says nothing")
+                if what == "frames_at" and not over:
+                    self._ahead(key, what, most_bytes)
                 yield from found
                 if "error" in head:
                     with self._believing():
@@ -240,6 +273,25 @@ class IsolatedReader:
             if not over and self._gone is None and not self._closed:
                 with contextlib.suppress(AVGLanceError):
                     self._ask("drop", id=key)
+                self._early.pop(key, None)
+
+    def _next(self, key: int, what: str, most_bytes: int) -> tuple[dict[str, Any], bytearray]:
+        """The next answer of a stream, which may have come already."""
+        with self._lock:
+            if self._coming is not None and self._coming[0] == key:
+                self._collect()
+            answer = self._early.pop(key, None)
+        if answer is None:
+            return self._ask("next", id=key, one=what == "frames_at", most_bytes=most_bytes)
+        self._raise_error(answer[0])
+        return answer
+
+    def _ahead(self, key: int, what: str, most_bytes: int) -> None:
+        """Let the process decode the next picture while this one is looked at."""
+        with self._lock:
+            if self._coming is None:
+                self._put({"ask": "next", "id": key, "one": what == "frames_at"})
+                self._coming = key, most_bytes
 
     # ---- what VideoReader offers ----
 
