@@ -330,6 +330,19 @@ def test_small_pictures_do_not_bound_the_sound(decoders, tmp_path):
     assert (report.condition.verdict, report.condition.coverage) == ("ok", 1.0)
 
 
+def test_sound_of_a_few_samples_a_second_comes_in_pieces(decoders, tmp_path):
+    path = makers.write(tmp_path / "slow.wav", sound=makers.tone(1), sound_codec="pcm_s16le")
+    raw = bytearray(path.read_bytes())
+    at = raw.index(b"fmt ")
+    raw[at + 12 : at + 16] = (9).to_bytes(4, "little")  # sixteen thousand samples in half an hour
+    path.write_bytes(raw)
+    with decoders.open(path) as there, VideoReader(path) as here:
+        sizes = [piece.samples.size for piece in there.sound(0, 1e6)]
+        assert sizes == [piece.samples.size for piece in here.sound(0, 1e6)]
+        assert max(sizes) <= 2 * makers.RATE_HZ
+        assert sum(sizes) == pytest.approx(makers.RATE_HZ / 9 * makers.RATE_HZ, rel=0.01)
+
+
 def test_a_death_on_the_last_question_is_told(stubs, clip, tmp_path):
     path = put(clip, tmp_path, "reasons_exit.mp4")
     report = check(path, opener=stubs.open)

@@ -143,7 +143,8 @@ class SoundTrack:
             low = max(0, int(np.ceil((done - piece.start_s) * rate - 1e-6)))
             high = min(piece.samples.size, int(np.ceil((end - piece.start_s) * rate - 1e-6)))
             if high > low:
-                yield SoundPiece(piece.start_s + low / rate, piece.samples[low:high])
+                for at in range(low, high, rate):  # at a few samples a second one frame lasts for minutes
+                    yield SoundPiece(piece.start_s + at / rate, piece.samples[at : min(at + rate, high)])
                 done = piece.start_s + high / rate
 
     def _resampled(self, end: float, rate_hz: int) -> Iterator[SoundPiece]:
