@@ -35,8 +35,8 @@ def pretended(monkeypatch):
     """make_world that only counts: what it was asked for and what it told of its progress."""
     asked = {}
 
-    def make(out, *, videos, seed, workers, progress):
-        asked.update(out=out, videos=videos, seed=seed, workers=workers, progress=progress)
+    def make(out, *, videos, seed, world, workers, progress):
+        asked.update(out=out, videos=videos, seed=seed, world=world, workers=workers, progress=progress)
         for done in range(3, videos + 1):
             if progress is not None:
                 progress(done, videos)
@@ -49,7 +49,22 @@ def pretended(monkeypatch):
 def test_the_options_arrive(tmp_path, pretended):
     args = parse("glanceworld", tmp_path, "--videos", 9, "--seed", 2, "--workers", 5, "--quiet")
     assert command.run(args) == 0
+    assert pretended.pop("world") == glanceworld.PLAIN
     assert pretended == {"out": tmp_path, "videos": 9, "seed": 2, "workers": 5, "progress": None}
+
+
+def test_the_options_of_the_world_arrive(tmp_path, pretended):
+    words = "--world rivals --share 0.1 0.15 --object 40 80 --seconds 20 40.5 --decoys 2 --background -6"
+    args = parse("glanceworld", tmp_path, "--videos", 9, "--seed", 2, "--quiet", *words.split())
+    assert command.run(args) == 0
+    assert pretended["world"] == glanceworld.World("rivals", (0.1, 0.15), (40, 80), (20, 40.5), 2, -6.0)
+
+
+def test_a_world_that_cannot_be_is_an_error_before_anything_is_written(tmp_path):
+    args = parse("glanceworld", tmp_path / "w", "--videos", 1, "--seed", 1, "--decoys", 2)
+    with pytest.raises(ArgumentError, match="5 spans"):
+        command.run(args)
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_terminal_gets_a_bar_on_stderr(tmp_path, pretended, capsys, monkeypatch):
@@ -81,6 +96,8 @@ def test_a_pipe_gets_a_plain_line_now_and_then(tmp_path, pretended, capsys, monk
         ["glanceworld", "out", "--seed", "3"],
         ["glanceworld", "out", "--videos", "few", "--seed", "3"],
         ["glanceworld", "out", "--vid", "3", "--seed", "3"],
+        ["glanceworld", "out", "--videos", "3", "--seed", "3", "--world", "harder"],
+        ["glanceworld", "out", "--videos", "3", "--seed", "3", "--share", "0.1"],
     ],
 )
 def test_what_is_missing_or_wrong_is_an_error(argv, capsys):

@@ -175,14 +175,67 @@ def test_a_build_goes_on_where_it_stopped(dataset, tmp_path, monkeypatch):
     with pytest.raises(KeyboardInterrupt):
         build_cache(dataset, VIEW, tmp_path, workers=1, progress=stop)
     home = tmp_path / cache_key(dataset, VIEW)
-    (home / "0000002.safetensors.77.part").write_bytes(b"half")
+    left, fresh = (home / f"0000002.safetensors.{name}.part" for name in ("left", "fresh"))
+    left.write_bytes(b"half")
+    fresh.write_bytes(b"of another build that runs now")
+    os.utime(left, (0, 0))
     made = []
     make = room._make_entry
     monkeypatch.setattr(room, "_make_entry", lambda *a: made.append(a[1]) or make(*a))
     found = build_cache(dataset, VIEW, tmp_path, workers=1)
     assert (found.made, found.found) == (1, 2)
     assert made == [str(dataset.records[2].path)]
-    assert not list(home.glob("*.part"))
+    assert list(home.glob("*.part")) == [fresh]
+
+
+def test_two_builds_at_once_leave_one_whole_cache(dataset, tmp_path):
+    from concurrent.futures import ThreadPoolExecutor
+
+    with ThreadPoolExecutor(2) as pool:
+        builds = [pool.submit(build_cache, dataset, VIEW, tmp_path, workers=1) for _ in range(2)]
+        assert all(not build.result().broken for build in builds)
+    cache = Cache(dataset, VIEW, tmp_path)
+    assert len(cache) == len(dataset)
+    assert not list(cache.folder.glob("*.part"))
+    assert all(cache.item(n)["visible"].any() for n in range(len(cache)))
+
+
+def test_what_a_full_disk_broke_off_takes_no_room(dataset, tmp_path, monkeypatch):
+    def full(*args):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "replace", full)
+    with pytest.raises(DataError, match="No space left"):
+        build_cache(dataset, VIEW, tmp_path, workers=1)
+    assert not list((tmp_path / cache_key(dataset, VIEW)).glob("*.part"))
+
+
+@pytest.mark.parametrize("damage", ["cut", "gone", "no metadata", "no number", "of another shape"])
+def test_facts_and_items_of_a_damaged_entry_are_errors_that_name_it(dataset, tmp_path, damage):
+    from safetensors.numpy import load_file, save_file
+
+    build_cache(dataset, VIEW, tmp_path, workers=1)
+    cache = Cache(dataset, VIEW, tmp_path)
+    entry = sorted(cache.folder.glob("*.safetensors"))[1]
+    arrays = load_file(entry)
+    if damage == "cut":
+        entry.write_bytes(entry.read_bytes()[:99])
+    elif damage == "gone":
+        entry.unlink()
+    elif damage == "no metadata":
+        save_file(arrays, entry)
+    elif damage == "no number":
+        save_file(arrays, entry, metadata={"width": "x", "height": "1"})
+    else:
+        arrays["duration_s"] = arrays["duration_s"][:0]
+        arrays["sounds"] = arrays["sounds"][..., 1:].copy()
+        save_file(arrays, entry, metadata={"width": "1", "height": "1"})
+    with pytest.raises(DataError, match="cannot be read") as error:
+        cache.facts(1)
+    assert error.value.where == str(entry)
+    if damage in ("cut", "gone", "of another shape"):
+        with pytest.raises(DataError, match="cannot be read"):
+            cache.item(1)
 
 
 @pytest.mark.parametrize(

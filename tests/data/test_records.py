@@ -17,6 +17,7 @@ TRUTH = {
     "family": "rising",
     "decoys": [{"kind": "picture", "start_s": 7.0}],
     "duration_s": 9.0,
+    "rival": {"boxes": [[2.0, 50, 60, 70, 80]]},
 }
 
 
@@ -62,7 +63,10 @@ def test_truth_is_read_when_it_is_asked_for(tmp_path):
     assert truth.boxes == ((2.0, 10.0, 20.0, 30.0, 40.0), (3.0, 11.0, 20.0, 31.0, 40.0))
     assert (truth.texture, truth.family) == ("grating_0", "rising")
     assert truth.decoys == ({"kind": "picture", "start_s": 7.0},)
-    assert truth.rest == {"duration_s": 9.0}
+    assert truth.rival_boxes == ((2.0, 50.0, 60.0, 70.0, 80.0),)
+    assert truth.rest == {"duration_s": 9.0, "rival": TRUTH["rival"]}
+    (tmp_path / "a.json").write_text(json.dumps({"event": {"start_s": 3, "end_s": 4}}))
+    assert Truth.read(tmp_path / "a.json").rival_boxes == ()
 
 
 def test_a_lazy_truth_travels_to_another_process(tmp_path):
@@ -82,6 +86,8 @@ def test_a_lazy_truth_travels_to_another_process(tmp_path):
         '{"event": {"start_s": 5, "end_s": 2}}',
         '{"event": {"start_s": "x", "end_s": 2}}',
         '{"event": {"start_s": 1, "end_s": 2}, "boxes": [[1, 2, 3]]}',
+        '{"event": {"start_s": 1, "end_s": 2}, "rival": {"boxes": [[1, 2, 3]]}}',
+        '{"event": {"start_s": 1, "end_s": 2}, "rival": [1]}',
     ],
 )
 def test_a_wrong_truth_file_is_named(tmp_path, text):

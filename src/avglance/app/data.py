@@ -8,6 +8,9 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import get_args
+
+from avglance.data.glanceworld_world import PLAIN, Kind, World
 
 PLAIN_LINE_S = 30.0  # without a terminal, one line of progress every so many seconds
 
@@ -19,27 +22,97 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "glanceworld",
         allow_abbrev=False,
         help="generate videos with known moments, places and classes",
-        description="Generate GlanceWorld: MP4 files with a truth file each. Call again to go on.",
+        description="Generate GlanceWorld: MP4 files with a truth file each. In one stretch of every video, "
+        "the event, a textured object drifts and a sound plays; elsewhere there are half events, objects "
+        "without the sound and sounds without an object. Call again with the same options to go on.",
     )
     world.add_argument("out", metavar="OUT", type=Path, help="folder, new or begun by the same command")
     world.add_argument("--videos", type=int, required=True, metavar="N", help="how many files")
     world.add_argument(
         "--seed", type=int, required=True, metavar="S", help="train and test want different seeds"
     )
+    _add_world(world.add_argument_group("which world (the defaults are the plain world of the figures)"))
     world.add_argument(
         "--workers", type=int, default=None, metavar="W", help="processes (default: one a core)"
     )
     world.add_argument("--quiet", action="store_true", help="no progress")
 
 
+def _add_world(group: argparse._ArgumentGroup) -> None:
+    """Options for the fields of ``World``."""
+    group.add_argument(
+        "--world",
+        choices=get_args(Kind),
+        default=PLAIN.kind,
+        help="plain: the class is the object's texture and the kind of sound (20 classes); pointer: the "
+        "class is the texture alone, the sound only tells when (4); rivals: two objects at once, the class "
+        "is the texture of the one whose colour goes with the sound (4) (default: %(default)s)",
+    )
+    group.add_argument(
+        "--share",
+        nargs=2,
+        type=float,
+        metavar=("LOW", "HIGH"),
+        default=PLAIN.event_share,
+        help="how much of the video the event lasts, between two shares; each half event lasts as long "
+        "(default: 0.12 0.25)",
+    )
+    group.add_argument(
+        "--object",
+        nargs=2,
+        type=int,
+        metavar=("LOW", "HIGH"),
+        default=PLAIN.object_px,
+        help="side of an object in pixels of the 320x240 picture, between two even numbers from 24 to 100 "
+        "(default: 56 72)",
+    )
+    group.add_argument(
+        "--seconds",
+        nargs=2,
+        type=float,
+        metavar=("LOW", "HIGH"),
+        default=PLAIN.seconds,
+        help="length of a video, between two numbers from 4 to 600 (default: 16 32)",
+    )
+    group.add_argument(
+        "--decoys",
+        type=int,
+        metavar="N",
+        default=PLAIN.decoys,
+        help="pairs of half events in each video, one in pictures and one in sound a pair; 0 for none "
+        "(default: %(default)s)",
+    )
+    group.add_argument(
+        "--background",
+        type=float,
+        metavar="DB",
+        default=PLAIN.background_db,
+        help="how many decibels louder the background is against the event's sound; the loudness of both "
+        "together stays what it is (default: 0, where the event's sound is 5 to 12 dB above it)",
+    )
+
+
 def run(args: argparse.Namespace) -> int:
     """Do the work asked for; prints the folder that was made."""
     from avglance.data.glanceworld import make_world
 
+    world = World(
+        kind=args.world,
+        event_share=args.share,
+        object_px=args.object,
+        seconds=args.seconds,
+        decoys=args.decoys,
+        background_db=args.background,
+    )
     progress, close = (None, None) if args.quiet else _progress(sys.stderr.isatty())
     try:
         folder = make_world(
-            args.out, videos=args.videos, seed=args.seed, workers=args.workers, progress=progress
+            args.out,
+            videos=args.videos,
+            seed=args.seed,
+            world=world,
+            workers=args.workers,
+            progress=progress,
         )
     finally:
         if close is not None:

@@ -13,10 +13,12 @@ import io
 import json
 import multiprocessing
 import os
+import secrets
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -35,6 +37,7 @@ from avglance.views import MEL_BANDS, MEL_FRAMES, FileView, ViewSettings
 CANDIDATES, CENTRE = 3, 1
 JPEG_QUALITY = 92
 VERSION = 1
+_LEFT_S = 3600  # a part of an entry is written in a moment: one as old as this was left by a broken-off build
 _EDGE_BYTES = 1 << 16  # how much of either end of a file goes into its fingerprint
 _SHAPING = ("snippets", "resize_side", "source_side", "fit", "grid")  # the settings that shape what is stored
 
@@ -89,8 +92,10 @@ def build_cache(
     files = [os.fspath(record.path) for record in dataset.records]
     with _trouble_named(home):
         home.mkdir(parents=True, exist_ok=True)
-        for left in home.glob("*.part"):
-            left.unlink(missing_ok=True)
+        for left in home.glob("*.part"):  # not those of another build that runs now
+            with suppress(FileNotFoundError):
+                if time.time() - left.stat().st_mtime > _LEFT_S:
+                    left.unlink()
         todo = {n: name for n, name in enumerate(files) if not _is_made(_entry(home, n), name)}
         done, total, broken = len(files) - len(todo), len(files), dict[int, str]()
         if progress is not None:
@@ -176,9 +181,13 @@ def _make_entry(entry: Path, name: str, settings: ViewSettings) -> str:
         entry.unlink(missing_ok=True)  # of the file as it was before
         return error.what
     held = {"source": _fingerprint(name), "width": str(size[0]), "height": str(size[1])}
-    part = entry.with_name(f"{entry.name}.{os.getpid()}.part")
-    part.write_bytes(to_bytes(arrays, metadata=held))
-    os.replace(part, entry)
+    part = entry.with_name(f"{entry.name}.{secrets.token_hex(8)}.part")  # of this build alone
+    try:
+        part.write_bytes(to_bytes(arrays, metadata=held))
+        os.replace(part, entry)
+    except BaseException:
+        part.unlink(missing_ok=True)  # what was begun on a full disk takes no room
+        raise
     return ""
 
 
@@ -267,25 +276,17 @@ class Cache:
         Raises:
             DataError: the entry is damaged.
         """
-        entry = _entry(self.folder, self._numbers[i])
-        try:
-            with safe_open(entry, framework="numpy") as held:
-                small = {
-                    name: held.get_tensor(name) for name in ("visible", "audible", "times", "ends", "sounds")
-                }
-                drawn = _draw(small["visible"], rng)
-                begins = np.concatenate([[0], small["ends"].ravel()[:-1]]).reshape(small["ends"].shape)
-                stored = held.get_slice("jpegs")
-                bounds = zip(begins[drawn].tolist(), small["ends"][drawn].tolist(), strict=True)
-                jpegs = [bytes(stored[low:high]) if low < high else b"" for low, high in bounds]
+        with self._open(i) as held:
+            small = {
+                name: held.get_tensor(name) for name in ("visible", "audible", "times", "ends", "sounds")
+            }
+            drawn = _draw(small["visible"], rng)
+            begins = np.concatenate([[0], small["ends"].ravel()[:-1]]).reshape(small["ends"].shape)
+            stored = held.get_slice("jpegs")
+            bounds = zip(begins[drawn].tolist(), small["ends"][drawn].tolist(), strict=True)
+            jpegs = [bytes(stored[low:high]) if low < high else b"" for low, high in bounds]
             pictures = self._pictures(jpegs, rng, translate_px)
-        except (SafetensorError, OSError, KeyError) as error:
-            raise DataError(
-                f"the cache's entry of {self.records[i].path} cannot be read ({error})",
-                where=str(entry),
-                hint="remove this file; the next training makes it again",
-            ) from error
-        sounds = small["sounds"].astype(np.float32).reshape(-1, 1, MEL_FRAMES, MEL_BANDS)
+            sounds = small["sounds"].astype(np.float32).reshape(-1, 1, MEL_FRAMES, MEL_BANDS)
         return {
             "pictures": pictures,
             "sounds": sounds,
@@ -296,10 +297,28 @@ class Cache:
         }
 
     def facts(self, i: int) -> tuple[float, int, int]:
-        """Duration in seconds, width and height in pixels of one video."""
-        with safe_open(_entry(self.folder, self._numbers[i]), framework="numpy") as held:
+        """Duration in seconds, width and height in pixels of one video.
+
+        Raises:
+            DataError: the entry is damaged.
+        """
+        with self._open(i) as held:
             size = held.metadata()
             return float(held.get_tensor("duration_s")[0]), int(size["width"]), int(size["height"])
+
+    @contextmanager
+    def _open(self, i: int) -> Iterator[Any]:
+        """The entry of a video; inside, whatever is wrong with it becomes a DataError."""
+        entry = _entry(self.folder, self._numbers[i])
+        try:
+            with safe_open(entry, framework="numpy") as held:
+                yield held
+        except (SafetensorError, OSError, KeyError, TypeError, ValueError, IndexError) as error:
+            raise DataError(
+                f"the cache's entry of {self.records[i].path} cannot be read ({error})",
+                where=str(entry),
+                hint="remove this file; the next training makes it again",
+            ) from error
 
     def _pictures(self, jpegs: list[bytes], rng: np.random.Generator | None, px: int) -> NDArray[np.uint8]:
         side = self.settings.source_side
@@ -316,9 +335,16 @@ class Cache:
 
 def shift(picture: NDArray[np.uint8], dy: int, dx: int) -> NDArray[np.uint8]:
     """A picture (H, W, 3) moved down by ``dy`` and right by ``dx`` pixels, its edges repeated."""
-    rows = np.clip(np.arange(picture.shape[0]) - dy, 0, picture.shape[0] - 1)
-    columns = np.clip(np.arange(picture.shape[1]) - dx, 0, picture.shape[1] - 1)
-    return np.asarray(picture[rows[:, None], columns])
+    out = picture
+    for axis, by in ((0, dy), (1, dx)):  # an index of each pixel would take ten times as long
+        moved = np.roll(out, by, axis) if by else out
+        if by:
+            ends = [slice(None)] * picture.ndim
+            ends[axis] = slice(0, by) if by > 0 else slice(by, None)
+            edge = out.take([0 if by > 0 else -1], axis)
+            moved[tuple(ends)] = edge
+        out = moved
+    return out
 
 
 def _draw(

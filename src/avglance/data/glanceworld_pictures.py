@@ -23,6 +23,7 @@ CONTRAST = 0.2  # peak to peak
 BLOTCH_PX, BLOTCH_STD = 1.5, 0.06
 EDGE = 96  # the canvas is larger than the picture by this much, so that nothing needs clipping
 SCENE_S = (2.5, 7.0)
+PALE = 0.3  # where an object may have any hue, all else is paler by this factor
 Plane = NDArray[np.uint8]
 
 
@@ -161,13 +162,14 @@ def thing_sprite(rng: np.random.Generator, thing: Thing) -> Sprite:
     return _sprite(thing.luma + RANGE * light, cover, thing.chroma)
 
 
-def clutter_sprite(rng: np.random.Generator) -> Sprite:
+def clutter_sprite(rng: np.random.Generator, tint: float = 1.0) -> Sprite:
     """A shape that is no object: cool or pale, or warm but small; plain, blotched or with coarse waves."""
     side = int(rng.integers(12, 84))
     if side < 28:
         angle, strength = rng.uniform(0, 360), rng.uniform(10, 50)
     else:
         angle, strength = rng.uniform(175, 395), rng.uniform(8, 50)
+    strength *= tint
     chroma = (float(strength * np.cos(np.radians(angle))), float(strength * np.sin(np.radians(angle))))
     light = np.full((side, side), rng.uniform(60, 190), np.float32)
     kind = rng.random()
@@ -181,22 +183,22 @@ def clutter_sprite(rng: np.random.Generator) -> Sprite:
 
 
 class Scene:
-    """A background with what stands in it, and what moves over it."""
+    """A background with what stands in it, and what moves over it; ``tint`` scales how coloured all is."""
 
-    def __init__(self, rng: np.random.Generator) -> None:
+    def __init__(self, rng: np.random.Generator, tint: float = 1.0) -> None:
         high, wide = HEIGHT + 2 * EDGE, WIDTH + 2 * EDGE
         luma = rng.uniform(60, 180) + _cloud(rng, (7, 9), (high, wide), rng.uniform(8, 35))
         luma += _cloud(rng, (37, 45), (high, wide), rng.uniform(1, 6))
-        turn, strength = rng.uniform(0, 2 * np.pi), rng.uniform(0, 18)
-        u = 128 + strength * np.cos(turn) + _cloud(rng, (4, 5), (high // 2, wide // 2), 5)
-        v = 128 + strength * np.sin(turn) + _cloud(rng, (4, 5), (high // 2, wide // 2), 5)
+        turn, strength = rng.uniform(0, 2 * np.pi), tint * rng.uniform(0, 18)
+        u = 128 + strength * np.cos(turn) + _cloud(rng, (4, 5), (high // 2, wide // 2), 5 * tint)
+        v = 128 + strength * np.sin(turn) + _cloud(rng, (4, 5), (high // 2, wide // 2), 5 * tint)
         planes = (np.clip(plane, 16, 235).astype(np.uint8) for plane in (luma, u, v))
         self.canvas = Canvas(*planes)
         for _ in range(int(rng.integers(5, 11))):
             self.canvas.draw(
-                clutter_sprite(rng), int(rng.integers(-30, WIDTH)), int(rng.integers(-30, HEIGHT))
+                clutter_sprite(rng, tint), int(rng.integers(-30, WIDTH)), int(rng.integers(-30, HEIGHT))
             )
-        self.movers = [_mover(rng) for _ in range(int(rng.integers(2, 6)))]
+        self.movers = [_mover(rng, tint) for _ in range(int(rng.integers(2, 6)))]
 
     def at(self, age_s: float) -> Canvas:
         """The scene ``age_s`` seconds after it began, as a canvas of its own."""
@@ -214,23 +216,26 @@ def _cloud(
     return np.asarray(stretch_matrix(few[0], many[0]) @ coarse @ stretch_matrix(few[1], many[1]).T)
 
 
-def _mover(rng: np.random.Generator) -> tuple[Sprite, NDArray[np.float64], NDArray[np.float64]]:
+def _mover(rng: np.random.Generator, tint: float) -> tuple[Sprite, NDArray[np.float64], NDArray[np.float64]]:
     start = rng.uniform((-20, -20), (WIDTH - 20, HEIGHT - 20))
     turn, speed = rng.uniform(0, 2 * np.pi), rng.uniform(4, 30)
-    return clutter_sprite(rng), start, speed * np.array([np.cos(turn), np.sin(turn)])
+    return clutter_sprite(rng, tint), start, speed * np.array([np.cos(turn), np.sin(turn)])
 
 
 def paint(script: Script) -> Iterator[Plane]:
     """The pictures of a video in order, yuv420p planes stacked, shape (H * 3 / 2, W)."""
-    rng = stream(script.seed, script.index, 1)
+    kind = script.world.kind
+    rng = stream(script.seed, script.index, 1, kind)
     shown = [
-        (script.event, script.thing, thing_sprite(rng, script.thing)),
-        (script.decoy_seen, script.decoy_thing, thing_sprite(rng, script.decoy_thing)),
+        (show.span, thing, thing_sprite(rng, thing))
+        for show in (script.show, *script.seen)
+        for thing in show.things
     ]
+    tint = PALE if kind == "rivals" else 1.0
     scene, began, until = None, 0, 0
     for number in range(script.frames):
         if scene is None or number >= until:
-            scene, began = Scene(rng), number
+            scene, began = Scene(rng, tint), number
             until = number + int(rng.uniform(*SCENE_S) * RATE)
         canvas = scene.at((number - began) / RATE)
         for stretch, thing, sprite in shown:

@@ -21,20 +21,34 @@ JITTER_DB = 0.25
 PERIOD_S = (0.2, 0.4)
 PATTERN_DB = (5.0, 12.0)  # above the background
 EDGE_S = 0.02
+PIECE_S = 40.0  # no more is made at once
 Wave = NDArray[np.float32]
 
 
 def play(script: Script) -> Wave:
     """The sound of a whole video, shape (n,), RMS ``LEVEL`` within ``JITTER_DB`` in every half second."""
-    rng = stream(script.seed, script.index, 2)
-    length = round(script.duration_s * RATE_HZ)
-    sound = _smooth(background(rng, length), round(LEVEL_S * RATE_HZ), RATE_HZ // 8)
-    for stretch, family in ((script.event, script.family), (script.decoy_heard, script.decoy_family)):
-        first, last = (round(s * RATE_HZ) for s in (stretch.start_s, stretch.end_s))
-        tune = pattern(rng, family, last - first)
-        gain = 10 ** (rng.uniform(*PATTERN_DB) / 20)
-        sound[first:last] += np.float32(gain * LEVEL) * tune
-    return jitter(rng, level(sound))
+    rng = stream(script.seed, script.index, 2, script.world.kind)
+    pieces = _pieces(0, round(script.duration_s * RATE_HZ))
+    size = round(LEVEL_S * RATE_HZ)
+    sound = np.concatenate([_smooth(background(rng, b - a), size, RATE_HZ // 8) for a, b in pieces])
+    for tune in (script.tune, *script.heard):
+        span = (round(s * RATE_HZ) for s in (tune.span.start_s, tune.span.end_s))
+        for first, last in _pieces(*span):
+            wave = pattern(rng, tune.family, last - first)
+            gain = 10 ** ((rng.uniform(*PATTERN_DB) - script.world.background_db) / 20)
+            sound[first:last] += np.float32(gain * LEVEL) * wave
+    for first, last in pieces:
+        sound[first:last] = jitter(rng, level(sound[first:last]))
+    return sound
+
+
+def _pieces(first: int, last: int) -> list[tuple[int, int]]:
+    """[first, last) cut into equal runs of whole half seconds, so that memory hardly grows with length."""
+    count = -(-(last - first) // round(PIECE_S * RATE_HZ))
+    step = round(LEVEL_S * RATE_HZ)
+    size = -(-(last - first) // (count * step)) * step
+    starts = range(first, last, size)
+    return [(start, min(start + size, last)) for start in starts]
 
 
 def pattern(rng: np.random.Generator, family: str, length: int) -> Wave:

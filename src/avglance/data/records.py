@@ -36,6 +36,7 @@ class Truth:
         texture: name of the object's texture; may be empty.
         family: name of the sound family; may be empty.
         decoys: what the truth file says about things that only look or sound like the event.
+        rival_boxes: like ``boxes``, of an object that stands beside the event's and is not meant.
         rest: every other field of the truth file.
     """
 
@@ -44,6 +45,7 @@ class Truth:
     texture: str = field(default_factory=str)
     family: str = field(default_factory=str)
     decoys: tuple[Any, ...] = field(default_factory=tuple)
+    rival_boxes: tuple[Box, ...] = field(default_factory=tuple)
     rest: dict[str, Any] = field(default_factory=dict, compare=False)
 
     @classmethod
@@ -58,6 +60,7 @@ class Truth:
             event = found["event"]
             span = (float(event["start_s"]), float(event["end_s"]))
             boxes = tuple(_box(row) for row in found.get("boxes", ()))
+            rival_boxes = tuple(_box(row) for row in found.get("rival", {}).get("boxes", ()))
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise DataError(
                 f"not a truth file ({type(error).__name__}: {error})",
@@ -73,6 +76,7 @@ class Truth:
             texture=str(found.get("texture", "")),
             family=str(found.get("family", "")),
             decoys=tuple(found.get("decoys", ())),
+            rival_boxes=rival_boxes,
             rest={k: v for k, v in found.items() if k not in known},
         )
 
