@@ -5,7 +5,8 @@ import torch
 from torch import nn
 
 from avglance.errors import ArgumentError, ShapeError
-from avglance.parts.attention import AESPA, SelfLayer, attend
+from avglance.parts.aespa import TransformerAESPA as AESPA
+from avglance.parts.attention import SelfLayer, attend
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from avglance.parts.attention import AESPA
+from avglance.parts.aespa import TransformerAESPA as AESPA
 from avglance.parts.encoders import SmallFocusEncoder, SmallPictureEncoder, SmallSoundEncoder, TimmEncoder
 from avglance.parts.fusion import PrefixClassifier
 from avglance.parts.policy import HeatmapPolicy, RecurrentPolicy

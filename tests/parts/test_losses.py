@@ -11,7 +11,10 @@ from avglance.parts.losses import (
     draw_labels,
     mean_logits,
     ordered_loss,
+    range_target,
+    rising_loss,
     saliency_loss,
+    saliency_range_loss,
     saliency_target,
     teacher_confidence,
 )
@@ -142,3 +145,33 @@ def test_wrong_values_are_named():
         saliency_target(CONFIDENCE, tau=0)
     with pytest.raises(ShapeError, match=r"confidence must be \(1, 4\)"):
         saliency_loss(torch.zeros(1, 4), torch.zeros(4))
+
+
+def test_the_stretched_target():
+    confidence = torch.tensor([[0.1, 0.2, 0.3, 0.4], [0.2, 0.2, 0.2, 0.2]], requires_grad=True)
+    target = range_target(confidence)
+    assert torch.allclose(target, torch.tensor([[0, 1 / 3, 2 / 3, 1], [0.5, 0.5, 0.5, 0.5]]))
+    saliency = torch.zeros(2, 4, requires_grad=True)
+    saliency_range_loss(saliency, confidence).backward()
+    assert torch.allclose(saliency.grad, (0.5 - target) / 8)
+    assert confidence.grad is None
+
+
+def test_confidence_may_not_rise_with_rank():
+    """O2 on confidences in saliency order; two classes, so that a logit gives each confidence exactly."""
+    saliency = torch.tensor([[4.0, 3.0, 2.0, 1.0]])
+    for sure, loss in [
+        ((0.9, 0.7, 0.4, 0.1), 0.0),
+        ((0.1, 0.4, 0.7, 0.9), 0.45),
+        ((0.7, 0.9, 0.4, 0.1), 1 / 30),
+    ]:
+        logits = torch.stack([torch.tensor(sure).logit(), torch.zeros(4)], -1)[None].requires_grad_()
+        order = saliency.clone().requires_grad_()
+        found = rising_loss(order, logits, torch.tensor([0]))
+        assert float(found) == pytest.approx(loss, abs=1e-6)
+        found.backward()
+        assert order.grad is None
+    shuffled = torch.tensor([[1.0, 4.0, 2.0, 3.0]])  # the order is that of saliency, not of time
+    logits = torch.stack([torch.tensor((0.1, 0.9, 0.4, 0.7)).logit(), torch.zeros(4)], -1)[None]
+    assert float(rising_loss(shuffled, logits, torch.tensor([0]))) == pytest.approx(0.0, abs=1e-6)
+    assert float(rising_loss(saliency[:, :1], logits[:, :1], torch.tensor([0]))) == 0.0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
 
 import numpy as np
@@ -13,7 +14,7 @@ from tests import checks
 from avglance.parts.meter import Meter, crop_macs, row_macs
 from avglance.parts.saliency import Saliency
 from avglance.parts.tensorview import TensorView
-from avglance.systems import avgn, build
+from avglance.systems import avgn, avgn_losses, build
 from avglance.systems.base import along, coarse_to_fine
 from avglance.views import LOGMEL_MACS
 
@@ -35,7 +36,8 @@ def losses(system, clips, *, epoch=3, seed=0):
 
 
 PLAIN = {
-    "drop_sound": 0.0, "drop_pictures": 0.0, "dropout": 0.0, "teacher": "heads", "auxiliary_at": "all"
+    "drop_sound": 0.0, "drop_pictures": 0.0, "dropout": 0.0, "teacher": "heads", "auxiliary_at": "all",
+    "train_looks": None,
 }  # fmt: skip
 
 
@@ -246,9 +248,9 @@ def branches(system, clips):
     """Close features of both branches, from stirred weights, in training mode."""
     system.train()
     free = avgn.Unmetered()
-    seen = system._glance_clips(clips, clips.visible, clips.audible)
+    seen = system.glance_clips(clips, clips.visible, clips.audible)
     order = system.rank(system.choose(seen, spend=free).logits, clips.visible, checks.T)
-    return system._two_branches(clips, seen, order, torch.Generator().manual_seed(0))
+    return avgn_losses.two_branches(system, clips, seen, order, torch.Generator().manual_seed(0))
 
 
 def test_the_random_branch_never_reaches_policy_or_aespa(system):
@@ -336,8 +338,8 @@ def test_random_corners_cover_the_square(system, monkeypatch):
         boxes.append(given)
         return real(images, given, side, index=index)
 
-    real = avgn.crop
-    monkeypatch.setattr(avgn, "crop", catch)
+    real = avgn_losses.crop
+    monkeypatch.setattr(avgn_losses, "crop", catch)
     clips = checks.make_clips(20, missing=False)
     with torch.no_grad():
         for seed in range(34):
@@ -387,10 +389,11 @@ def test_dropped_sound_is_as_no_sound():
 def test_the_order_warms_up(system):
     clips = checks.make_clips(4)
     score = torch.randn(4, checks.T)
-    early = system._training_order(score, clips.visible, 1)
+    order = functools.partial(avgn_losses.training_order, system, score, clips.visible)
+    early = order(rng=torch.Generator(), epoch=1)
     assert early[0].tolist() == coarse_to_fine(checks.T)
     assert early[2].tolist()[0] == 3, "the only visible snippet comes first"
-    late = system._training_order(score, clips.visible, 2)
+    late = order(rng=torch.Generator(), epoch=2)
     assert late[0].tolist() == score[0].argsort(descending=True).tolist()
     assert along(clips.visible, late)[2].tolist() == [True] + [False] * (checks.T - 1)
 
@@ -482,6 +485,10 @@ def test_the_recipes():
     assert rates["saliency"] == ("adamw", pytest.approx(2e-4), 0.05)
     assert stage.batch == 32
     assert stage.clip is None
-    (stage,) = build("avgn_nano", classes=5).stages()
-    assert (stage.batch, stage.clip) == (24, 5.0)
+    stages = build("avgn_nano", classes=5).stages()
+    assert [stage.name for stage in stages] == ["glance", "focus", "all"]
+    for stage in stages:
+        assert (stage.batch, stage.clip) == (24, 5.0)
+        assert (stage.groups[-1].rate, stage.groups[-1].schedule) == (3e-3, "onecycle")
+    (stage,) = build("avgn_nano", classes=5, glance_share=0.0, focus_share=0.0).stages()
     assert (stage.groups[0].rate, stage.groups[0].schedule) == (3e-3, "onecycle")

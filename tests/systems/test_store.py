@@ -7,6 +7,7 @@ import json
 
 import pytest
 import torch
+from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from tests import checks
 
@@ -30,9 +31,7 @@ def reseal(folder):
 
 
 def edit_weights(folder, change, **header):
-    import safetensors
-
-    with safetensors.safe_open(folder / WEIGHTS, framework="pt") as file:
+    with safe_open(folder / WEIGHTS, framework="pt") as file:
         old = file.metadata()
     tensors = load_file(folder / WEIGHTS)
     change(tensors)
@@ -228,13 +227,21 @@ def test_weights_that_do_not_fit_are_named(model, change, says):
         ({"format": "avglance-model/9"}, f"this version reads {FORMAT}"),
         ({"system": "resnet"}, "a system called 'resnet'"),
         ({"settings": "{"}, "its settings do not fit tsn_nano"),
-        ({"settings": '{"classes": 7}'}, "missing .*'snippets'"),
+        ({"settings": '{"classes": 7, "colour": 1}'}, "unknown .*'colour'.*newer version"),
     ],
 )
 def test_headers_that_do_not_fit(model, header, says):
     edit_weights(model, lambda tensors: None, **header)
     with pytest.raises(CheckpointError, match=says):
         load_model(model)
+
+
+def test_a_setting_newer_than_the_model_gets_its_default(model):
+    with safe_open(model / WEIGHTS, framework="pt") as file:
+        written = json.loads(file.metadata()["settings"])
+    assert written.pop("listen") is True
+    edit_weights(model, lambda tensors: None, settings=json.dumps(written))
+    assert load_model(model).system.settings.listen is True
 
 
 def test_classes_that_do_not_fit(model):

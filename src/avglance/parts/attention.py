@@ -1,9 +1,4 @@
-"""Attention that the operation counter sees, and AESPA: sound tells a picture's map where to look.
-
-Paper: Audio-Visual Glance Network (ICCV 2023), audio-enhanced spatial patch attention. The paper's exact
-form is unknown; this is the one named A1 in our notes: cross-attention, the cells of the map ask
-and the sounds of the whole video answer.
-"""
+"""Attention that the operation counter sees, and the transformer layers made of it."""
 
 from __future__ import annotations
 
@@ -11,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from avglance.errors import ArgumentError, ShapeError
+from avglance.errors import ArgumentError
 
 
 def attend(q: Tensor, k: Tensor, v: Tensor, *, heads: int, dropout: float = 0.0) -> Tensor:
@@ -34,7 +29,12 @@ def attend(q: Tensor, k: Tensor, v: Tensor, *, heads: int, dropout: float = 0.0)
     def split(x: Tensor) -> Tensor:
         return x.view(*x.shape[:2], heads, -1).transpose(1, 2)  # (n, heads, ., d / heads)
 
-    mixed = F.scaled_dot_product_attention(split(q), split(k), split(v), dropout_p=dropout)
+    a, b, c = split(q), split(k), split(v)
+    if q.device.type == "cpu" and torch.is_grad_enabled():  # the fused form's backward is many times slower
+        share = (a @ b.mT * a.shape[-1] ** -0.5).softmax(-1)
+        mixed = F.dropout(share, dropout) @ c
+    else:
+        mixed = F.scaled_dot_product_attention(a, b, c, dropout_p=dropout)
     return mixed.transpose(1, 2).flatten(2)
 
 
@@ -97,68 +97,3 @@ class CrossLayer(nn.Module):
         x = x + self.out(attend(self.query(self.norm(x)), k, v, heads=self.heads))
         deeper: Tensor = x + self.feed(self.norm_forward(x))
         return deeper
-
-
-class AESPA(nn.Module):
-    """Glance map + the sounds of the whole video -> the map that the policy reads; identity at the start.
-
-    Shapes:
-        memory   sounds (B, T, Da) -> (B, T, 2 * layers * d): keys and values of every layer, once a video
-        forward  map (n, D, h, w), memory of the video of each map (n, T, 2 * layers * d) -> (n, D, h, w)
-
-    Multiply-adds at the defaults (D = Da = 1280, 7 x 7, T = 16): 9,437,184 a video, 71,450,624 a map.
-    Permuting the sounds changes the answer only through ``when``, the embedding of time.
-
-    Source: AVGN, AESPA (form A1 of our notes). Detach the inputs, never the output, or nothing trains it.
-    """
-
-    def __init__(
-        self,
-        map_width: int,
-        sound_width: int,
-        map_side: int | tuple[int, int],
-        width: int = 256,
-        layers: int = 2,
-        heads: int = 4,
-        hidden: int = 512,
-        max_snippets: int = 32,
-    ) -> None:
-        super().__init__()
-        self.map_size = (map_side, map_side) if isinstance(map_side, int) else tuple(map_side)
-        self.map_width, self.max_snippets = map_width, max_snippets
-        self.squeeze = nn.Conv2d(map_width, width, 1)
-        self.hear = nn.Linear(sound_width, width)
-        self.where = nn.Parameter(0.02 * torch.randn(self.map_size[0] * self.map_size[1], width))
-        self.when = nn.Parameter(0.02 * torch.randn(max_snippets, width))
-        self.layers = nn.ModuleList(CrossLayer(width, heads, hidden) for _ in range(layers))
-        self.norm = nn.LayerNorm(width)
-        self.widen = nn.Conv2d(width, map_width, 1)
-        nn.init.zeros_(self.widen.weight)
-        nn.init.zeros_(self.widen.bias)  # type: ignore[arg-type]
-
-    def memory(self, sounds: Tensor) -> Tensor:
-        """What the sounds (B, T, Da) of a video answer with; to be gathered by video for each map."""
-        if sounds.ndim != 3 or sounds.shape[1] > self.max_snippets:
-            raise ShapeError(
-                f"sounds must be (B, T <= {self.max_snippets}, Da), got {tuple(sounds.shape)}",
-                where="AESPA.memory",
-            )
-        x = self.hear(sounds) + self.when[: sounds.shape[1]]  # (B, T, d)
-        return torch.cat([layer.keys_values(x) for layer in self.layers], dim=-1)  # type: ignore[operator]
-
-    def forward(self, map: Tensor, memory: Tensor) -> Tensor:
-        """The enhanced map, shape of ``map``."""
-        if map.ndim != 4 or tuple(map.shape[1:]) != (self.map_width, *self.map_size):
-            size = (self.map_width, *self.map_size)
-            raise ShapeError(
-                f"map must be (n, {', '.join(str(n) for n in size)}), got {tuple(map.shape)}", where="AESPA"
-            )
-        if memory.ndim != 3 or len(memory) != len(map):
-            raise ShapeError(f"memory must be ({len(map)}, T, .), got {tuple(memory.shape)}", where="AESPA")
-        x = self.squeeze(map).flatten(2).transpose(1, 2) + self.where  # (n, h w, d)
-        for layer, remembered in zip(self.layers, memory.chunk(len(self.layers), dim=-1), strict=True):
-            x = layer(x, remembered)
-        enhanced: Tensor = map + self.widen(
-            self.norm(x).transpose(1, 2).reshape(len(map), -1, *self.map_size)
-        )
-        return enhanced

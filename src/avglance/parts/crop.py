@@ -94,12 +94,13 @@ def _resized(images: Tensor, corners: Tensor, patch_side: int, kind: torch.dtype
     side = images.shape[-1]
 
     def matrices(axis: int) -> Tensor:
-        ends = zip(corners[:, axis].tolist(), corners[:, axis + 2].tolist(), strict=True)
+        ends, which = torch.unique(corners[:, [axis, axis + 2]], dim=0, return_inverse=True)
         rows = [
             torch.from_numpy(resize_matrix(side, patch_side, start=low, extent=high - low))
-            for low, high in ends
+            for low, high in ends.tolist()
         ]
-        return torch.stack(rows).to(images.device, kind)[:, None]  # (n, 1, P, S)
+        each = torch.stack(rows).to(images.device, kind)[:, None]  # (distinct, 1, P, S)
+        return each if len(rows) == 1 else each[which.to(images.device)]  # (n or 1, 1, P, S)
 
     return matrices(1) @ images.to(kind) @ matrices(0).mT
 

@@ -165,10 +165,12 @@ class TimmEncoder(nn.Module):
     """A timm network without its head: ``forward_features`` is the map.
 
     Args:
-        name: timm's name of a convolutional network, such as ``mobilenetv2_100`` or ``resnet50``.
+        name: timm's name of a network, such as ``mobilenetv2_100``, ``resnet50``, ``convnext_atto`` or
+            ``mixer_s32_224``. Tokens of networks without maps are laid out on their grid of patches.
         in_chans: 3 for pictures, 1 for log-mels.
         pretrained: take timm's weights (may download them); a 1-channel stem is then the mean over RGB of
             theirs.
+        size: (height, width) of the input, for networks built for one size (MLP-Mixer, transformers).
 
     Shapes:
         in   (n, in_chans, H, W)
@@ -182,7 +184,13 @@ class TimmEncoder(nn.Module):
         CheckpointError: the weights cannot be had.
     """
 
-    def __init__(self, name: str, in_chans: int = 3, pretrained: bool = False) -> None:
+    def __init__(
+        self,
+        name: str,
+        in_chans: int = 3,
+        pretrained: bool = False,
+        size: tuple[int, int] | None = None,
+    ) -> None:
         super().__init__()
         self.normalise = _front(in_chans, "TimmEncoder")
         timm = _timm()
@@ -193,8 +201,11 @@ class TimmEncoder(nn.Module):
                 where="TimmEncoder",
                 hint=f"near: {', '.join(near)}" if near else "timm.list_models() names them all",
             )
+        cfg = timm.get_pretrained_cfg(name)
+        fixed = size is not None and cfg is not None and cfg.fixed_input_size
+        shape = {"img_size": size} if fixed else {}
         try:
-            net = timm.create_model(name, pretrained=pretrained, in_chans=in_chans, num_classes=0)
+            net = timm.create_model(name, pretrained=pretrained, in_chans=in_chans, num_classes=0, **shape)
         except OSError as e:
             raise CheckpointError(
                 f"weights of {name!r} cannot be had: {(str(e).splitlines() or ['no reason given'])[0]}",
@@ -205,15 +216,31 @@ class TimmEncoder(nn.Module):
             _mean_stem(net)
         self.net = net.to(memory_format=torch.channels_last)  # several times faster on CPUs
         self.width, self.reduction = int(net.num_features), int(net.feature_info[-1]["reduction"])
+        self.size = size if fixed else None  # what it was built for; None: any
+        self.grid = _grid(net) if fixed else None
 
     def map_side(self, side: int) -> int:
         """Side of the map of a square input of ``side``."""
-        return -(-side // self.reduction)
+        return self.grid[0] if self.grid is not None else -(-side // self.reduction)
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Map and its spatial mean."""
+        if self.size is not None and tuple(x.shape[-2:]) != self.size:
+            raise ShapeError(f"built for {self.size}, got {tuple(x.shape[-2:])}", where="TimmEncoder")
         map = self.net.forward_features(self.normalise(x).contiguous(memory_format=torch.channels_last))
+        if map.ndim == 3 and self.grid is not None:  # tokens (n, N, D), row by row
+            tokens = map[:, map.shape[1] - self.grid[0] * self.grid[1] :]
+            map = tokens.mT.unflatten(-1, self.grid)
         return map, map.mean((-2, -1))
+
+
+def _grid(net: Any) -> tuple[int, int]:
+    """Rows and columns of the patches of a network of tokens."""
+    for stem in ("patch_embed", "stem"):
+        size = getattr(getattr(net, stem, None), "grid_size", None)
+        if size is not None:
+            return int(size[0]), int(size[1])
+    raise ArgumentError(f"the tokens of {type(net).__name__} are on no grid of patches", where="TimmEncoder")
 
 
 def _mean_stem(net: Any) -> None:

@@ -131,6 +131,26 @@ def saliency_loss(saliency: Tensor, confidence: Tensor, *, tau: float = 1.0) -> 
     return F.kl_div(saliency.log_softmax(1), saliency_target(confidence, tau), reduction="batchmean")
 
 
+def saliency_range_loss(saliency: Tensor, confidence: Tensor) -> Tensor:
+    """Binary cross-entropy of sigmoid(saliency) with the confidence stretched to 0..1 in each video (S2).
+
+    A video whose snippets are all alike gets 1/2 everywhere. Shapes (B, T); ``confidence`` gets no gradient.
+    """
+    return F.binary_cross_entropy_with_logits(saliency, range_target(confidence))
+
+
+def range_target(confidence: Tensor) -> Tensor:
+    """(confidence - min) / (max - min) of each row, 1/2 where they are equal, without gradient.
+
+    >>> range_target(torch.tensor([[0.1, 0.2, 0.3, 0.4], [0.5, 0.5, 0.5, 0.5]])).round(decimals=2)
+    tensor([[0.0000, 0.3300, 0.6700, 1.0000],
+            [0.5000, 0.5000, 0.5000, 0.5000]])
+    """
+    low, high = confidence.detach().aminmax(dim=1, keepdim=True)
+    stretched = (confidence.detach() - low) / (high - low)
+    return torch.where(high > low, stretched, torch.full_like(stretched, 0.5))
+
+
 def ordered_loss(saliency: Tensor, class_logits: Tensor, labels: Tensor) -> Tensor:
     """Cross-entropy of the AV logits, pooled over every prefix of the saliency order (O1).
 
@@ -148,3 +168,24 @@ def ordered_loss(saliency: Tensor, class_logits: Tensor, labels: Tensor) -> Tens
     sorted_logits = class_logits.gather(1, order.unsqueeze(-1).expand_as(class_logits))
     prefix = (share * sorted_logits).cumsum(1) / share.cumsum(1)  # (B, T, C)
     return classification(prefix, labels)
+
+
+def rising_loss(saliency: Tensor, class_logits: Tensor, labels: Tensor, *, margin: float = 0.0) -> Tensor:
+    """What the AV logits' confidence in the true class rises by along the saliency order (O2).
+
+    2 / (T (T - 1)) sum_{i<j} max(0, q_(j) - q_(i) + margin), video mean: 0 where confidence never rises with
+    rank, and where T = 1. It teaches the AV logits alone: no gradient reaches saliency.
+
+    Args:
+        saliency: logits, shape (B, T).
+        class_logits: AV logits, shape (B, T, C).
+        labels: int64 (B,).
+        margin: by how much confidence must fall.
+    """
+    order = saliency.detach().sort(dim=1, descending=True, stable=True).indices  # (B, T)
+    true = labels[:, None, None].expand(-1, class_logits.shape[1], 1)
+    sure = class_logits.softmax(-1).gather(-1, true).squeeze(-1).gather(1, order)  # (B, T)
+    i, j = torch.triu_indices(order.shape[1], order.shape[1], offset=1, device=order.device)
+    if not len(i):
+        return sure.sum() * 0.0
+    return (sure[:, j] - sure[:, i] + margin).clamp(min=0).mean()

@@ -3,7 +3,7 @@
 Paper: Audio-Visual Glance Network (ICCV 2023). Read beside it:
   light encoders of both -> AVGN.glance      saliency (AV-TeST)  -> AVGN.choose
   patch policy (AESPA)   -> AVGN.aim         heavy encoder       -> AVGN.focus
-  fusion and classes     -> AVGN.answer      every loss          -> AVGN.losses
+  fusion and classes     -> AVGN.answer      every loss          -> avgn_losses
 Differs from the paper, or fills what it leaves open:
   - widths, loss weights, rates and the log-mel recipe are ours: the paper's are not published;
   - with the heat-map policy both branches (policy and random patches) go through the focus encoder in one
@@ -22,35 +22,27 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from avglance.parts.attention import AESPA
+from avglance.parts.aespa import CellsHidden, TransformerAESPA, build_aespa
 from avglance.parts.clips import Clips
 from avglance.parts.crop import corner_to_box, crop, resize_torch
 from avglance.parts.fusion import PrefixClassifier
 from avglance.parts.heads import AuxHead, NoPicture, NoSound
-from avglance.parts.losses import (
-    classification,
-    draw_labels,
-    mean_logits,
-    ordered_loss,
-    saliency_loss,
-    saliency_target,
-    teacher_confidence,
-)
 from avglance.parts.meter import Meter, Unmetered, crop_macs, resize_macs
 from avglance.parts.policy import HeatmapPolicy, RecurrentPolicy
 from avglance.parts.saliency import AVTeST, Saliency, pick_moments
+from avglance.systems.avgn_losses import avgn_losses
 from avglance.systems.avgn_settings import AVGNSettings
 from avglance.systems.base import (
     Decision,
     Group,
     Stage,
     System,
+    Told,
     along,
     ask,
     build_encoder,
     close_look_macs,
     coarse_to_fine,
-    drop_videos,
     flat_places,
     mean_evidence,
     seeded_layers,
@@ -80,6 +72,19 @@ class Glimpse:
     audible: Tensor
 
 
+def _shuffled(snippets: int) -> list[int]:
+    return torch.randperm(snippets, generator=torch.Generator().manual_seed(0)).tolist()
+
+
+ORDERS = {"time": lambda snippets: list(range(snippets)), "coarse": coarse_to_fine, "random": _shuffled}
+"""Snippet numbers in the orders that choose nothing."""
+
+
+GLANCE = ("encode_picture", "encode_sound", "no_", "saliency", "head_picture", "head_sound", "head_fused")
+FOCUS = ("encode_focus", "head_focus", "classifier")
+AIM = ("attention", "hidden_cells", "policy")
+
+
 class AVGN(System):
     """Audio-Visual Glance Network.
 
@@ -95,21 +100,23 @@ class AVGN(System):
         super().__init__()
         s = self.settings = settings
         self.classes, self.view_settings, self.max_k = s.classes, s.view, s.snippets
-        self.encode_picture = build_encoder(s.picture, "picture", pretrained=s.pretrained)
+        self.encode_picture = build_encoder(s.picture, "picture", s.glance_side, pretrained=s.pretrained)
         self.encode_sound = build_encoder(s.sound, "sound", pretrained=s.pretrained)
-        self.encode_focus = build_encoder(s.focus, "focus", pretrained=s.pretrained)
+        self.encode_focus = build_encoder(s.focus, "focus", s.patch_side, pretrained=s.pretrained)
         v, a, near = (e.width for e in (self.encode_picture, self.encode_sound, self.encode_focus))
         self.no_picture, self.no_sound = NoPicture(v), NoSound(a)
         self.saliency = AVTeST(v, a, s.classes, width=s.choose_width, hidden=s.choose_hidden)
         side = self.encode_picture.map_side(s.glance_side)
-        self.attention = AESPA(v, a, side, width=s.aim_width, hidden=s.aim_hidden)
+        self.attention = build_aespa(s.switches.aim_form, v, a, side, width=s.aim_width, hidden=s.aim_hidden)
+        if s.switches.masked_form == "m2" and isinstance(self.attention, TransformerAESPA):
+            self.hidden_cells = CellsHidden(s.aim_width)
         self.policy: RecurrentPolicy | HeatmapPolicy
         if s.policy == "recurrent":
             self.policy = RecurrentPolicy(v, side, hidden=s.policy_width)
         else:
             self.policy = HeatmapPolicy(v, side)
         self.classifier = PrefixClassifier(
-            v + a + near, s.answer_width, s.classes, s.snippets, dropout=s.dropout
+            (v, a, near), s.answer_width, s.classes, s.looks, dropout=s.dropout, rank=s.fusion_rank
         )
         self.head_picture = AuxHead(v, s.classes, dropout=s.dropout)
         self.head_sound = AuxHead(a, s.classes, dropout=s.dropout)
@@ -143,9 +150,18 @@ class AVGN(System):
         found: Saliency = spend.run("choose", self.saliency, seen.picture, sound, rows=rows)
         return found
 
-    def rank(self, score: Tensor, visible: Tensor, k: int) -> Tensor:
-        """The ``k`` best visible snippets, best first (B, K); if there are fewer, invisible ones follow."""
-        return pick_moments(score.detach().masked_fill(~visible, -torch.inf), k)
+    def rank(self, saliency: Tensor, visible: Tensor, k: int, *, told: Told | None = None) -> Tensor:
+        """The first ``k`` visible snippets of the order (B, K); if there are fewer, invisible ones follow.
+
+        Where the true moments are told they come before all others.
+        """
+        by, score = self.settings.switches.order, saliency.detach()
+        if by != "saliency":
+            score = -torch.tensor(ORDERS[by](self.max_k), device=score.device).argsort().float()
+            score = score.expand_as(saliency)
+        if told is not None and told.moments is not None:
+            score = score + told.moments * (2 + score.amax(1, keepdim=True) - score.amin(1, keepdim=True))
+        return pick_moments(score.masked_fill(~visible, -torch.inf), k)
 
     def enhance(self, seen: Glimpse, order: Tensor, looked: Tensor, *, spend: Meter | Unmetered) -> Tensor:
         """Maps of the moments after AESPA, (B, K, D, h, w): the sound of the whole video enters each."""
@@ -157,20 +173,42 @@ class AVGN(System):
             "aim", self.attention, seen.sound[active], rows=active.nonzero()[:, 0], method="memory"
         )
         rows = looked.nonzero()[:, 0]
-        memory = memory[(active.cumsum(0) - 1)[rows]]
+        memory = memory[(active.cumsum(0) - 1)[rows]]  # (n, T, .)
+        if not self.attention.whole_video:
+            memory = memory[torch.arange(len(rows)), order[looked]][:, None]  # the snippet's own sound
         return spread(spend.run("aim", self.attention, maps[looked], memory, rows=rows), looked)
 
-    def aim(self, seen: Glimpse, order: Tensor, looked: Tensor, *, spend: Meter | Unmetered) -> Tensor:
-        """Boxes of the patches, xyxy fractions (B, K, 4)."""
-        s = self.settings
-        if s.switches.patch == "centre":
+    def aim(
+        self,
+        seen: Glimpse,
+        order: Tensor,
+        looked: Tensor,
+        *,
+        spend: Meter | Unmetered,
+        told: Told | None = None,
+    ) -> Tensor:
+        """Boxes of the patches, xyxy fractions (B, K, 4); around what is told, where the truth is told."""
+        s, patch = self.settings, self.settings.switches.patch
+        if patch in ("whole", "none"):
+            return torch.tensor([0.0, 0.0, 1.0, 1.0], device=order.device).expand(*order.shape, 4)
+        if patch == "centre":
             corner = torch.full((*order.shape, 2), 0.5, device=order.device)
+        elif patch == "random":
+            fixed = torch.rand(self.max_k, 2, generator=torch.Generator().manual_seed(0))
+            corner = fixed.to(order.device)[order]
         else:
             maps = self.enhance(seen, order, looked, spend=spend)
             method = "best" if s.policy == "heatmap" else "forward"
             rows = looked.nonzero()[:, 0]
             corner = spend.run("aim", self.policy, maps, rows=rows, method=method, row=(maps[:1, :1],))
+        if told is not None and told.centres is not None:
+            corner = told.corners(corner, order, s.patch_side / s.source_side)
         return corner_to_box(corner, s.patch_side, s.source_side)
+
+    def looked(self, order: Tensor, visible: Tensor) -> Tensor:
+        """Which of the moments are looked at closely, bool (B, K)."""
+        shown: Tensor = along(visible, order)
+        return shown if self.settings.switches.patch != "none" else torch.zeros_like(shown)
 
     def focus(self, patches: Tensor, *, rows: Tensor, spend: Meter | Unmetered) -> Tensor:
         """Close features (n, D) of patches (n, 3, P, P)."""
@@ -191,10 +229,10 @@ class AVGN(System):
         A video that shows nothing is answered by the sound head, its snippets weighted by saliency; one that
         neither shows nor sounds gets equal scores.
         """
-        fused = self.fuse(seen, order, near)
-        rows = looked.nonzero()[:, 0]
+        fused, used = self.fuse(seen, order, near), along(seen.visible, order)
+        rows = used.nonzero()[:, 0]
         prefix = spend.run("answer", self.classifier, fused, rows=rows, row=(fused[:1, :1],))
-        last = (looked.sum(1) - 1).clamp(min=0)
+        last = (used.sum(1) - 1).clamp(min=0)
         logits = prefix[torch.arange(len(order), device=last.device), last]
 
         def ask_head(head: AuxHead, features: Tensor, ran: Tensor) -> Tensor:
@@ -205,7 +243,7 @@ class AVGN(System):
         close = unordered(ask_head(self.head_focus, near, looked), order, seen.visible)
         weights = saliency.masked_fill(~seen.audible, -torch.inf).softmax(1).nan_to_num(0.0)
         by_ear = (weights[..., None] * heard).sum(1)
-        logits = torch.where(looked.any(1, keepdim=True), logits, by_ear)
+        logits = torch.where(used.any(1, keepdim=True), logits, by_ear)
         closely = unordered(looked, order, seen.visible)
         evidence = mean_evidence([(shown, seen.visible), (heard, seen.audible), (close, closely)])
         return logits.softmax(-1), evidence
@@ -225,41 +263,46 @@ class AVGN(System):
         """The dense answer of ``k`` looks a video."""
         self.check_clips(clips)
         free = Unmetered()
-        seen = self._glance_clips(clips, clips.visible, clips.audible)
+        seen = self.glance_clips(clips, clips.visible, clips.audible)
         saliency = self.choose(seen, spend=free).logits
-        order = self.rank(saliency, clips.visible, self.check_budget(k))
-        looked = along(clips.visible, order)
+        order = self.rank(saliency, seen.visible, self.check_budget(k))
+        looked = self.looked(order, seen.visible)
         boxes = self.aim(seen, order, torch.ones_like(looked), spend=free)
-        index = flat_places(order, clips.snippets).flatten()
-        patches = crop(
-            clips.pictures.flatten(0, 1), boxes.flatten(0, 1), self.settings.patch_side, index=index
-        )
-        near = self.focus(patches, rows=index, spend=free).reshape(*order.shape, -1)
-        near = near * looked[..., None]
+        near = torch.zeros((*order.shape, self.encode_focus.width), device=order.device)
+        if self.settings.switches.patch != "none":
+            index = flat_places(order, clips.snippets).flatten()
+            patches = crop(
+                clips.pictures.flatten(0, 1), boxes.flatten(0, 1), self.settings.patch_side, index=index
+            )
+            near = self.focus(patches, rows=index, spend=free).reshape(*order.shape, -1)
+            near = near * looked[..., None]
         return self._decide(seen, saliency, order, looked, boxes, near, spend=free)
 
-    def _glance_clips(self, clips: Clips, visible: Tensor, audible: Tensor) -> Glimpse:
-        audible = audible & self.settings.switches.listens
+    def glance_clips(self, clips: Clips, visible: Tensor, audible: Tensor) -> Glimpse:
+        """Light features of all of a batch; what the masks (B, T) leave out is taken for missing."""
+        visible, audible = visible & self.settings.switches.see, audible & self.settings.switches.listens
         pictures = resize_torch(clips.pictures.flatten(0, 1), self.settings.glance_side)
         return self.glance(pictures, clips.sounds.flatten(0, 1), visible, audible, spend=Unmetered())
 
     @torch.no_grad()
-    def recognise(self, view: View, k: int, *, meter: Meter | None = None) -> Decision:
-        """The answer from a view; patches are asked for at the moments only."""
+    def recognise(
+        self, view: View, k: int, *, meter: Meter | None = None, told: Told | None = None
+    ) -> Decision:
+        """The answer from a view; patches are asked for at the moments only. ``told``: parts of the truth."""
         k, spend, s, device = self.check_budget(k), meter or Unmetered(), self.settings, self.device
         with spend.clock("glance", view):
             none = torch.zeros((len(view.times), 0), dtype=torch.int64)
             sounds, audible = ask(view, "sounds", device, among=None if s.switches.listens else none)
-            pictures, visible = ask(view, "pictures", device)
+            pictures, visible = ask(view, "pictures", device, among=None if s.switches.see else none)
             spend.add("glance", LOGMEL_MACS, audible.nonzero()[:, 0])
             spend.add("glance", resize_macs(s.source_side, s.glance_side), visible.nonzero()[:, 0])
             seen = self.glance(pictures, sounds, visible, audible, spend=spend)
         with spend.clock("choose"):
             saliency = self.choose(seen, spend=spend).logits
-            order = self.rank(saliency, visible, k)
-            looked = along(visible, order)
+            order = self.rank(saliency, visible, k, told=told)
+            looked = self.looked(order, visible)
         with spend.clock("aim"):
-            boxes = self.aim(seen, order, looked, spend=spend)
+            boxes = self.aim(seen, order, looked, spend=spend, told=told)
         with spend.clock("focus", view):
             rows = looked.nonzero()[:, 0]
             at = torch.stack([rows, order[looked]], 1).cpu().numpy()
@@ -275,106 +318,28 @@ class AVGN(System):
         """Named, weighted terms: prefix, picture, sound, focus, saliency, ordered, masked (and teacher)."""
         self.check_clips(clips)
         with seeded_layers(rng, clips.device):
-            return self._losses(clips, rng, epoch)
-
-    def _losses(self, clips: Clips, rng: torch.Generator, epoch: int) -> dict[str, Tensor]:
-        s, w, free = self.settings, self.settings.switches, Unmetered()
-        audible = drop_videos(clips.audible & w.listens, s.drop_sound, rng)
-        visible = drop_videos(clips.visible, s.drop_pictures, rng)
-        y = draw_labels(clips.targets, rng)
-        seen = self._glance_clips(clips, visible, audible)
-        saliency = self.choose(seen, spend=free)
-        order = self._training_order(saliency.logits, visible, epoch)
-        shown = along(visible, order)
-        near, other = self._two_branches(clips, seen, order, rng)  # (B, T, D) each, in order
-        first, second = (self.classifier(self.fuse(seen, order, x)) for x in (near, other))
-        both = classification(first, y, present=shown) + classification(second, y, present=shown)
-        terms = {"prefix": 0.5 * both}
-        heads = self.head_picture(seen.picture), self.head_sound(seen.sound), self.head_focus(near)
-        if w.auxiliary:
-            first = self._auxiliary_places(order, epoch)
-            here = unordered(first, order, visible)
-            terms["picture"] = w.auxiliary * classification(heads[0], y, present=visible & here)
-            terms["sound"] = w.auxiliary * classification(heads[1], y, present=audible & here)
-            pair = heads[2], self.head_focus(other)
-            terms["focus"] = (
-                0.5 * w.auxiliary * sum(classification(x, y, present=shown & first) for x in pair)
-            )
-        closely = unordered(heads[2], order, visible)
-        teacher = mean_logits([(heads[0], visible), (heads[1], audible), (closely, visible)])
-        if w.teacher == "fused":
-            fused = self.head_fused(self.fuse(seen, order, near * shown[..., None]))
-            terms["teacher"] = classification(fused, y, present=shown | along(audible, order))
-            teacher = unordered(fused, order, visible)
-        if w.saliency:
-            target = saliency_target(teacher_confidence(teacher, y), w.tau)
-            terms["saliency"] = w.saliency * saliency_loss(saliency.logits, target)
-        if w.ordered:
-            terms["ordered"] = w.ordered * ordered_loss(saliency.logits, saliency.class_logits, y)
-        if w.masked:
-            sound = seen.sound if w.hear_choose else None
-            terms["masked"] = w.masked * self.saliency.masked_loss(
-                seen.picture, sound, rng=rng, visible=visible
-            )
-        return terms
-
-    def _auxiliary_places(self, order: Tensor, epoch: int) -> Tensor:
-        """Which snippets count in the losses of the auxiliary heads: bool (B, T) along the order."""
-        w, snippets = self.settings.switches, self.settings.snippets
-        if w.auxiliary_at == "all" or epoch < w.order_warmup:
-            return torch.ones_like(order, dtype=torch.bool)
-        first: Tensor = torch.arange(snippets, device=order.device).expand_as(order) < max(1, snippets // 4)
-        return first
-
-    def _training_order(self, saliency: Tensor, visible: Tensor, epoch: int) -> Tensor:
-        if epoch >= self.settings.switches.order_warmup:
-            return self.rank(saliency, visible, self.max_k)
-        score = torch.empty(self.max_k, device=saliency.device)
-        score[coarse_to_fine(self.max_k)] = -torch.arange(
-            self.max_k, dtype=score.dtype, device=saliency.device
-        )
-        return self.rank(score.expand_as(saliency), visible, self.max_k)
-
-    def _two_branches(
-        self, clips: Clips, seen: Glimpse, order: Tensor, rng: torch.Generator
-    ) -> tuple[Tensor, Tensor]:
-        """Close features of the policy's patches and of random ones, (B, T, D) each, along the order."""
-        s = self.settings
-        corners, weights = self._draw(seen, order, rng)  # (B, T, n, 2), (B, T, n)
-        chance = torch.rand((*order.shape, 1, 2), generator=rng, device=rng.device).to(order.device)
-        n = corners.shape[2]
-        flat = torch.cat([corners.flatten(0, 2), chance.flatten(0, 2)])
-        index = flat_places(order, clips.snippets).flatten()
-        index = torch.cat([index.repeat_interleave(n), index])
-        boxes = corner_to_box(flat, s.patch_side, s.source_side)
-        patches = crop(clips.pictures.flatten(0, 1), boxes, s.patch_side, index=index)
-        cut = len(index) - order.numel()
-        if corners.requires_grad:  # apart, or batch norm would carry the random branch to the policy
-            drawn, other = (self.encode_focus(x)[1] for x in (patches[:cut], patches[cut:]))
-        else:
-            drawn, other = self.encode_focus(patches)[1].tensor_split([cut])
-        near = (drawn.reshape(*weights.shape, -1) * weights[..., None]).sum(2)
-        return near, other.reshape(*order.shape, -1)
-
-    def _draw(self, seen: Glimpse, order: Tensor, rng: torch.Generator) -> tuple[Tensor, Tensor]:
-        """Corners of the policy branch with their weights; nothing reaches the glance through them."""
-        one = torch.ones((*order.shape, 1), device=order.device)
-        if self.settings.switches.patch == "centre":
-            return torch.full((*order.shape, 1, 2), 0.5, device=order.device), one
-        cut = Glimpse(
-            seen.map.detach(), seen.picture.detach(), seen.sound.detach(), seen.visible, seen.audible
-        )
-        looked = torch.ones_like(order, dtype=torch.bool)
-        maps = self.enhance(cut, order, looked, spend=Unmetered())
-        if isinstance(self.policy, HeatmapPolicy):
-            return self.policy.draw(maps, 2, rng)
-        return self.policy(maps)[:, :, None], one
+            return avgn_losses(self, clips, rng=rng, epoch=epoch)
 
     def stages(self) -> list[Stage]:
-        """One stage: all parts together."""
+        """One stage, all parts together; or first the glance, then the focus, then all, by their shares."""
         s = self.settings
         if s.optimiser == "adamw":
-            return [Stage("all", (Group(("",), "adamw", s.rate, 0.01, "onecycle"),), batch=s.batch, clip=5.0)]
+            first = s.glance_share, s.focus_share
+            if not any(first):
+                return [
+                    Stage("all", (Group(("",), "adamw", s.rate, 0.01, "onecycle"),), batch=s.batch, clip=5.0)
+                ]
+            slowly = Group(GLANCE, "adamw", 0.3 * s.rate, 0.01, "onecycle")
+            steps = (
+                ("glance", first[0], (Group(GLANCE, "adamw", s.rate, 0.01, "onecycle"),)),
+                ("focus", first[1], (Group((*FOCUS, "head_fused"), "adamw", s.rate, 0.01, "onecycle"),)),
+                ("all", 1 - sum(first), (slowly, Group((*FOCUS, *AIM), "adamw", s.rate, 0.01, "onecycle"))),
+            )
+            return [
+                Stage(name, groups, epochs_share=share, batch=s.batch, clip=5.0)
+                for name, share, groups in steps
+                if share > 0
+            ]
         fast, slow = ("classifier",), ("encode_picture", "head_picture", "encode_sound", "head_sound", "no_")
         groups = (
             Group(("policy",), "sgd", 0.1 * s.rate, 1e-4, "cosine"),

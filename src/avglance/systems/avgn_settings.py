@@ -15,39 +15,73 @@ class AVGNSwitches:
     """What an ablation turns; the defaults are the forms our notes on the paper take as its own.
 
     Attributes:
+        see: anything sees; off: no picture is asked for, the sound head answers.
         hear_choose: AV-TeST hears.
         hear_aim: AESPA hears; off: the policy reads the plain map.
         hear_answer: the fusion hears; off: zeros in place of the sound feature. With all three off no sound
             is asked for at all.
-        patch: where to look; "centre" needs no policy.
+        aim_form: of AESPA: "a1" (cross-attention, taken as the paper's), "a2", "b", "c".
+        patch: where to look: "policy"; or without one "random" (in evaluation a fixed place a snippet),
+            "centre", "whole" (the source square shrunk to P), "none" (no close look, the glance answers).
+        order: in which snippets are taken, the first K of them: "saliency"; or without choosing "time",
+            "coarse" (to fine), "random" (in evaluation a fixed permutation). Trained in the same order.
         teacher: what the saliency loss learns from: the auxiliary heads, or a head of its own on [v ; a ; l].
         tau: temperature of the saliency target.
         order_warmup: epochs in the coarse-to-fine order before saliency orders.
         auxiliary: weight of the losses of the heads on each encoder; 0 leaves a loss out.
         auxiliary_at: which snippets those losses count: "all" (the paper's family), or, after the warm-up of
             the order, the quarter that is most "salient", so that the label is not taught where it is absent.
-        saliency: weight of S1, saliency against the teacher's confidence.
-        ordered: weight of O1, the AV logits pooled along the saliency order.
-        masked: weight of M1, the rebuilding of hidden picture tokens.
+        saliency: weight of the saliency loss.
+        saliency_form: "s1" (KL with the softmax of the teacher's log confidence), "s2" (binary, confidence
+            stretched to 0..1), "s3" (no loss of its own: saliency learns through O1 alone).
+        ordered: weight of the ordered loss.
+        ordered_form: "o1" (the AV logits pooled along the saliency order) or "o2" (their confidence may not
+            rise along it; teaches no saliency).
+        masked: weight of the rebuilding of what was hidden.
+        masked_form: "m1" (picture tokens in AV-TeST) or "m2" (cells in AESPA, forms a1 and a2).
+        random_branch: the second branch, with random patches.
     """
 
+    see: bool = True
     hear_choose: bool = True
     hear_aim: bool = True
     hear_answer: bool = True
-    patch: Literal["policy", "centre"] = "policy"
+    aim_form: Literal["a1", "a2", "b", "c"] = "a1"
+    patch: Literal["policy", "random", "centre", "whole", "none"] = "policy"
+    order: Literal["saliency", "time", "coarse", "random"] = "saliency"
     teacher: Literal["heads", "fused"] = "heads"
     tau: float = 1.0
     order_warmup: int = 2
     auxiliary: float = 1.0
     auxiliary_at: Literal["all", "salient"] = "all"
     saliency: float = 1.0
+    saliency_form: Literal["s1", "s2", "s3"] = "s1"
     ordered: float = 1.0
+    ordered_form: Literal["o1", "o2"] = "o1"
     masked: float = 1.0
+    masked_form: Literal["m1", "m2"] = "m1"
+    random_branch: bool = True
 
     def __post_init__(self) -> None:
         check_choice(
-            self, patch=("policy", "centre"), teacher=("heads", "fused"), auxiliary_at=("all", "salient")
+            self,
+            aim_form=("a1", "a2", "b", "c"),
+            patch=("policy", "random", "centre", "whole", "none"),
+            order=("saliency", "time", "coarse", "random"),
+            teacher=("heads", "fused"),
+            auxiliary_at=("all", "salient"),
+            saliency_form=("s1", "s2", "s3"),
+            ordered_form=("o1", "o2"),
+            masked_form=("m1", "m2"),
         )
+        if self.masked_form == "m2" and self.masked and self.aim_form not in ("a1", "a2"):
+            raise ArgumentError(
+                f"m2 hides cells from AESPA's tokens, form {self.aim_form} has none",
+                where="AVGNSwitches",
+                hint="aim_form a1 or a2, or masked_form m1",
+            )
+        if not (self.see or self.listens):
+            raise ArgumentError("a system that neither sees nor hears", where="AVGNSwitches")
         if self.tau <= 0:
             raise ArgumentError(f"tau must be above 0, got {self.tau}", where="AVGNSwitches")
         for name in ("auxiliary", "saliency", "ordered", "masked", "order_warmup"):
@@ -84,6 +118,15 @@ class AVGNSettings:
         aim_width: tokens of AESPA.
         aim_hidden: feed-forward layers of AESPA.
         answer_width: hidden layer of the prefix classifier.
+        train_looks: close looks a video in training: two thirds at the most salient snippets, the others at
+            snippets drawn from the rest. None: all T (the paper's family). With fewer the last prefix head
+            answers for every further moment.
+        glance_share: of the epochs, in which the glance and its saliency are trained alone ("adamw" only).
+        focus_share: of the epochs after those, in which the focus alone learns, from the whole squares of
+            the moments (random patches where it cannot), before the policy does. Both 0: one stage from end
+            to end (the paper). Until the moments are found and a patch's texture means something, patches
+            are noise: the encoder unlearns, and the policy comes to prefer the dullest place.
+        fusion_rank: 0 joins the senses side by side (the paper); R above 0 by a product of rank R.
         dropout: of the heads.
         drop_sound: share of training videos that lose their sound (DropPathway).
         drop_pictures: share of training videos that lose their pictures.
@@ -110,6 +153,10 @@ class AVGNSettings:
     aim_width: int = 256
     aim_hidden: int = 512
     answer_width: int = 4096
+    train_looks: int | None = None
+    glance_share: float = 0.0
+    focus_share: float = 0.0
+    fusion_rank: int = 0
     dropout: float = 0.2
     drop_sound: float = 0.2
     drop_pictures: float = 0.0
@@ -120,11 +167,30 @@ class AVGNSettings:
 
     def __post_init__(self) -> None:
         check_choice(self, policy=("recurrent", "heatmap"), optimiser=("sgd", "adamw"))
-        check_shares(self, "dropout", "drop_sound", "drop_pictures")
+        check_shares(self, "dropout", "drop_sound", "drop_pictures", "glance_share", "focus_share")
         if self.classes < 2:
             raise ArgumentError(f"classes must be at least 2, got {self.classes}", where="AVGNSettings")
         if not 1 <= self.snippets <= 32:
             raise ArgumentError(f"snippets must be 1 to 32, got {self.snippets}", where="AVGNSettings")
+        if self.train_looks is not None and not 1 <= self.train_looks <= self.snippets:
+            raise ArgumentError(
+                f"train_looks must be 1 to {self.snippets}, got {self.train_looks}", where="AVGNSettings"
+            )
+        if self.glance_share + self.focus_share >= 1:
+            raise ArgumentError(
+                f"glance_share {self.glance_share} and focus_share {self.focus_share} leave nothing for all "
+                "parts together",
+                where="AVGNSettings",
+            )
+        if self.fusion_rank < 0:
+            raise ArgumentError(
+                f"fusion_rank must be at least 0, got {self.fusion_rank}", where="AVGNSettings"
+            )
+
+    @property
+    def looks(self) -> int:
+        """Close looks a video in training, which is also the number of prefix heads."""
+        return self.train_looks or self.snippets
 
     @classmethod
     def paper(cls) -> AVGNSettings:
@@ -135,14 +201,14 @@ class AVGNSettings:
     def nano(cls) -> AVGNSettings:
         """Small encoders of our own, a heat-map policy, and a glance that sees less than the patch.
 
-        The auxiliary heads learn at the salient quarter. The evidence for it is thin: a pilot with "all" had
-        the moments and the places of GlanceWorld after three epochs and no texture when it was stopped in
-        its sixth; the run with "salient" learned it, but differed from the pilot in more than this.
+        Trained in three stages (``glance_share``, ``focus_share``), looking at four snippets a video: what
+        that is worth stands in docs/glanceworld.md.
         """
         return cls(
             resize_side=240, source_side=240, glance_side=64, patch_side=96,
             picture="small", sound="small", focus="small", policy="heatmap",
             choose_width=64, choose_hidden=256, aim_width=64, aim_hidden=128, answer_width=128,
+            train_looks=4, glance_share=0.34, focus_share=0.22,
             drop_pictures=0.05, optimiser="adamw", rate=3e-3, batch=24,
             switches=AVGNSwitches(teacher="fused", auxiliary_at="salient"),
         )  # fmt: skip

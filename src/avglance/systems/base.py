@@ -50,6 +50,28 @@ class Decision:
 
 
 @dataclass(frozen=True)
+class Told:
+    """Parts of the truth that an evaluation tells a system: what would choosing or aiming perfectly give?
+
+    Args:
+        moments: snippets of the event, bool (B, T); None: not told.
+        centres: (x, y) of the object as fractions of the source square, (B, T, 2), NaN where unknown; None:
+            not told.
+    """
+
+    moments: Tensor | None = None
+    centres: Tensor | None = None
+
+    def corners(self, corner: Tensor, order: Tensor, patch: float) -> Tensor:
+        """Corner actions (B, K, 2) whose patches (sides ``patch`` of the square's) lie around the centres."""
+        if self.centres is None or patch >= 1:
+            return corner
+        centre = along(self.centres.to(corner), order).flip(-1)  # (y, x)
+        around = ((centre - patch / 2) / (1 - patch)).clamp(0, 1)
+        return torch.where(around.isnan().any(-1, keepdim=True), corner, around)
+
+
+@dataclass(frozen=True)
 class Group:
     """Parameters that are trained alike.
 
@@ -180,7 +202,8 @@ def check_shares(settings: Any, *names: str) -> None:
 def close_look_macs(focus: nn.Module, sound: nn.Module, *, snippets: int, side: int) -> int:
     """Multiply-adds of a focus encoder on whole squares and of a sound encoder, log-mels too, T times."""
     device = next(focus.parameters()).device
-    look = row_macs(focus, torch.zeros(1, 3, side, side, device=device))
+    built = getattr(focus, "size", None) or (side, side)  # a network of one size: as many of them as fit
+    look = row_macs(focus, torch.zeros(1, 3, *built, device=device)) * side * side // (built[0] * built[1])
     hear = row_macs(sound, torch.zeros(1, 1, MEL_FRAMES, MEL_BANDS, device=device))
     return snippets * (look + hear + LOGMEL_MACS)
 
@@ -259,9 +282,12 @@ def drop_videos(present: Tensor, rate: float, rng: torch.Generator) -> Tensor:
 
 
 def build_encoder(
-    name: str, sense: Literal["picture", "sound", "focus"], *, pretrained: bool
+    name: str, sense: Literal["picture", "sound", "focus"], side: int | None = None, *, pretrained: bool
 ) -> SmallEncoder | TimmEncoder:
-    """The encoder of a sense: ``small`` is ours, any other name is timm's."""
+    """The encoder of a sense: ``small`` is ours, any other name is timm's.
+
+    ``side``: of its pictures, for networks that are built for one size.
+    """
     if name == "small":
         small = {"picture": SmallPictureEncoder, "sound": SmallSoundEncoder, "focus": SmallFocusEncoder}
         encoder: SmallEncoder = small[sense]().to(memory_format=torch.channels_last)
@@ -269,7 +295,8 @@ def build_encoder(
             if isinstance(layer, nn.ReLU):
                 layer.inplace = True  # with channels-last a third of the time of a step on a CPU
         return encoder
-    return TimmEncoder(name, in_chans=1 if sense == "sound" else 3, pretrained=pretrained)
+    size = (MEL_FRAMES, MEL_BANDS) if sense == "sound" or side is None else (side, side)
+    return TimmEncoder(name, in_chans=1 if sense == "sound" else 3, pretrained=pretrained, size=size)
 
 
 @contextmanager

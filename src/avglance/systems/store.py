@@ -132,6 +132,30 @@ def load_model(folder: str | Path, device: torch.device | str = "cpu") -> Loaded
     return LoadedModel(system.to(device).eval(), classes, card, folder, sums[WEIGHTS])
 
 
+def begin_from(system: System, folder: str | Path) -> list[str]:
+    """Copies a model's weights into a system where name and shape fit; the names that stay as they were.
+
+    For a warm start: another number of classes leaves the heads new.
+
+    Raises:
+        CheckpointError: the model cannot be read (as ``load_model``), or nothing of it fits.
+    """
+    folder = Path(folder)
+    _check_files(folder)
+    own = system.state_dict()
+    with safe_open(folder / WEIGHTS, framework="pt") as file:
+        given = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  (no mapping)
+    fit = {name: x for name, x in given.items() if name in own and own[name].shape == x.shape}
+    if not fit:
+        raise CheckpointError(
+            f"none of its {len(given)} weights fits {system.name}",
+            where=str(folder),
+            hint="start from a model of the same system and sizes, or without --start",
+        )
+    system.load_state_dict(fit, strict=False)
+    return [name for name in own if name not in fit]
+
+
 def _check_files(folder: Path) -> dict[str, str]:
     """The checksums of a model folder, all of which hold."""
     if folder.is_file():
@@ -205,13 +229,17 @@ def _rebuild(header: dict[str, str], where: str) -> System:
 
 
 def _settings(kind: type, values: dict[str, Any]) -> Any:
-    """A settings dataclass from JSON, every field named, those that are dataclasses themselves included."""
+    """A settings dataclass from JSON, those that are dataclasses themselves included.
+
+    A field that the model was written without is newer than it, and gets its default: fields come with the
+    default that leaves a system as it was.
+    """
     default = kind()
     known = {f.name for f in dataclasses.fields(default)}
-    if set(values) != known:
-        raise ValueError(f"missing {sorted(known - set(values))}, unknown {sorted(set(values) - known)}")
+    if set(values) - known:
+        raise ValueError(f"unknown {sorted(set(values) - known)}: made by a newer version?")
     given = dict(values)
-    for name in known:
+    for name in known & set(values):
         inner = getattr(default, name)
         if dataclasses.is_dataclass(inner) and not isinstance(inner, type):
             given[name] = _settings(type(inner), values[name])

@@ -54,6 +54,7 @@ class TSNSettings:
         pretrained: start from timm's weights (may download them).
         head_width: hidden layer of the head; 0: linear.
         train_snippets: segments in training, one snippet drawn from each; None: all T.
+        listen: hear at all; off, the learned no-sound vector stands for every sound.
         dropout: before the head.
         drop_sound: share of training videos that lose their sound (DropPathway).
         drop_pictures: share of training videos that lose their pictures.
@@ -71,6 +72,7 @@ class TSNSettings:
     pretrained: bool = False
     head_width: int = 0
     train_snippets: int | None = None
+    listen: bool = True
     dropout: float = 0.2
     drop_sound: float = 0.2
     drop_pictures: float = 0.0
@@ -127,7 +129,7 @@ class TSN(System):
         super().__init__()
         s = self.settings = settings
         self.classes, self.view_settings, self.max_k = s.classes, s.view, s.snippets
-        self.encode_focus = build_encoder(s.focus, "focus", pretrained=s.pretrained)
+        self.encode_focus = build_encoder(s.focus, "focus", s.source_side, pretrained=s.pretrained)
         self.encode_sound = build_encoder(s.sound, "sound", pretrained=s.pretrained)
         v, a = self.encode_focus.width, self.encode_sound.width
         self.no_picture, self.no_sound = NoPicture(v), NoSound(a)
@@ -176,8 +178,9 @@ class TSN(System):
         self.check_clips(clips)
         order = self.choose(len(clips), self.check_budget(k))
         some, free = clips.at(order), Unmetered()
-        features = self._features(some, some.visible, some.audible)
-        return self._decide(features, order, some.visible, some.audible, spend=free)
+        audible = some.audible & self.settings.listen
+        features = self._features(some, some.visible, audible)
+        return self._decide(features, order, some.visible, audible, spend=free)
 
     def _features(self, clips: Clips, visible: Tensor, audible: Tensor) -> Tensor:
         pictures, sounds = clips.pictures.flatten(0, 1), clips.sounds.flatten(0, 1)
@@ -189,7 +192,8 @@ class TSN(System):
         k, spend = self.check_budget(k), meter or Unmetered()
         order = self.choose(len(view.times), k)
         with spend.clock("focus", view):
-            sounds, audible = ask(view, "sounds", self.device, among=order)
+            heard = order if self.settings.listen else order[:, :0]
+            sounds, audible = ask(view, "sounds", self.device, among=heard)
             pictures, visible = ask(view, "pictures", self.device, among=order)
             spend.add("focus", LOGMEL_MACS, audible.nonzero()[:, 0])
             visible, audible = along(visible, order), along(audible, order)
@@ -201,7 +205,7 @@ class TSN(System):
         """Cross entropy of the averaged answer."""
         self.check_clips(clips)
         some = clips.at(self._segments(len(clips), rng).to(clips.device))
-        audible = drop_videos(some.audible, self.settings.drop_sound, rng)
+        audible = drop_videos(some.audible & self.settings.listen, self.settings.drop_sound, rng)
         visible = drop_videos(some.visible, self.settings.drop_pictures, rng)
         y = draw_labels(clips.targets, rng)
         with seeded_layers(rng, clips.device):

@@ -5,7 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from avglance.views.grid import clip_start, snippet_centres
-from avglance.views.pictures import crop_patches, resize, resize_matrix, source_square, square_to_file
+from avglance.views.pictures import (
+    crop_patches,
+    file_to_square,
+    resize,
+    resize_matrix,
+    source_square,
+    square_to_file,
+)
 from avglance.views.sound import (
     CLIP_S,
     CLIP_SAMPLES,
@@ -38,6 +45,7 @@ __all__ = [
     "check_places",
     "clip_start",
     "crop_patches",
+    "file_to_square",
     "logmel",
     "mel_matrix",
     "resize",

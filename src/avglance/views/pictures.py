@@ -188,6 +188,17 @@ def square_to_file(
     return left, top, right, bottom
 
 
+def file_to_square(points: ArrayLike, width: int, height: int, settings: ViewSettings) -> NDArray[np.float64]:
+    """Points (..., 2) as (x, y) in pixels of the file's picture, as fractions of the source square.
+
+    The inverse of ``square_to_file`` up to rounding; points outside the square get fractions outside [0, 1].
+    """
+    fit = _fit(width, height, settings)
+    at = np.asarray(points, dtype=np.float64)
+    placed = (at - np.array([fit.x0, fit.y0])) / np.array([fit.width, fit.height])
+    return np.asarray(placed, dtype=np.float64)
+
+
 def _check_boxes(boxes: NDArray[np.float64], *, inside: bool = True) -> NDArray[np.float64]:
     if boxes.ndim != 2 or boxes.shape[1] != 4:
         raise ShapeError(f"boxes must be (n, 4), got {boxes.shape}", where="boxes")

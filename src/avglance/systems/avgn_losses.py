@@ -1,0 +1,255 @@
+"""How AVGN learns: two branches of patches along one order, and a loss for each part.
+
+two branches, policy and random patches  -> two_branches      which snippets, in which order -> training_order
+what the saliency learns from            -> teaching          every loss                     -> avgn_losses
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor, nn
+
+from avglance.parts.aespa import TransformerAESPA
+from avglance.parts.clips import Clips
+from avglance.parts.crop import corner_to_box, crop
+from avglance.parts.losses import (
+    classification,
+    draw_labels,
+    mean_logits,
+    ordered_loss,
+    rising_loss,
+    saliency_loss,
+    saliency_range_loss,
+    teacher_confidence,
+)
+from avglance.parts.meter import Unmetered
+from avglance.parts.policy import HeatmapPolicy
+from avglance.parts.saliency import Saliency, pick_moments
+from avglance.systems.base import along, coarse_to_fine, drop_videos, flat_places, unordered
+
+if TYPE_CHECKING:
+    from avglance.systems.avgn import AVGN, Glimpse
+
+FREE = Unmetered()
+
+
+@dataclass(frozen=True)
+class Lesson:
+    """What the losses of one batch are made of.
+
+    Attributes:
+        y: drawn label of each video, int64 (B,).
+        seen: what the glance left.
+        saliency: what AV-TeST says.
+        order: the snippets looked at, (B, L).
+        shown: which of them have a picture, bool (B, L).
+        near: close features of the policy's patches, (B, L, D).
+        other: those of the random patches, or None without that branch.
+    """
+
+    y: Tensor
+    seen: Glimpse
+    saliency: Saliency
+    order: Tensor
+    shown: Tensor
+    near: Tensor
+    other: Tensor | None
+
+
+def avgn_losses(system: AVGN, clips: Clips, *, rng: torch.Generator, epoch: int) -> dict[str, Tensor]:
+    """Named, weighted terms; all randomness is from ``rng`` and the layers' own (seeded by the caller)."""
+    s, w = system.settings, system.settings.switches
+    audible = drop_videos(clips.audible, s.drop_sound, rng)
+    visible = drop_videos(clips.visible, s.drop_pictures, rng)
+    y = draw_labels(clips.targets, rng)
+    seen = system.glance_clips(clips, visible, audible)
+    saliency = system.choose(seen, spend=FREE)
+    order = training_order(system, saliency.logits, seen.visible, rng=rng, epoch=epoch)
+    near, other = two_branches(system, clips, seen, order, rng)
+    lesson = Lesson(y, seen, saliency, order, along(seen.visible, order), near, other)
+    terms = {}
+    if trains(system.classifier):
+        terms["prefix"] = _prefix(system, lesson)
+    if w.auxiliary:
+        terms |= _auxiliary(system, lesson, epoch)
+    confidence, taught = teaching(system, lesson)
+    if taught is not None:
+        terms["teacher"] = taught
+    if not trains(system.saliency):
+        return terms
+    if w.saliency and w.saliency_form != "s3":
+        here = along(saliency.logits, order)
+        if w.saliency_form == "s1":
+            terms["saliency"] = w.saliency * saliency_loss(here, confidence, tau=w.tau)
+        else:
+            terms["saliency"] = w.saliency * saliency_range_loss(here, confidence)
+    if w.ordered:
+        loss = ordered_loss if w.ordered_form == "o1" else rising_loss
+        terms["ordered"] = w.ordered * loss(saliency.logits, saliency.class_logits, y)
+    if w.masked:
+        terms["masked"] = w.masked * _masked(system, lesson, rng)
+    return terms
+
+
+def trains(part: nn.Module) -> bool:
+    """Whether the running stage trains a part."""
+    return any(p.requires_grad for p in part.parameters())
+
+
+def closely(system: AVGN) -> bool:
+    """Whether anything is looked at closely: not without patches, nor while the glance is trained alone."""
+    w = system.settings.switches
+    return w.see and w.patch != "none" and trains(system.encode_focus)
+
+
+def training_order(
+    system: AVGN, saliency: Tensor, visible: Tensor, *, rng: torch.Generator, epoch: int
+) -> Tensor:
+    """The snippets that are looked at, in the order in which the prefix heads see them: int64 (B, L).
+
+    All T, or with ``train_looks`` two thirds of them by the order and the others drawn from the rest, so that
+    a snippet that was ranked low by mistake is met again.
+    """
+    w, T, looks = system.settings.switches, system.max_k, system.settings.looks
+    draw = torch.rand(saliency.shape, generator=rng, device=rng.device).to(saliency.device)
+    if w.order == "random":
+        rank = pick_moments(draw.masked_fill(~visible, -torch.inf), T)
+    elif w.order == "saliency" and epoch < w.order_warmup:
+        if looks < T:
+            rank = pick_moments(draw.masked_fill(~visible, -torch.inf), T)
+        else:
+            score = -torch.tensor(coarse_to_fine(T), device=saliency.device).argsort().float()
+            rank = pick_moments(score.expand_as(saliency).masked_fill(~visible, -torch.inf), T)
+    else:
+        rank = system.rank(saliency, visible, T)
+    if looks == T or w.order != "saliency":
+        return rank[:, :looks]
+    sure = looks - looks // 3
+    first, rest = rank[:, :sure], rank[:, sure:]
+    drawn = along(draw.masked_fill(~visible, -torch.inf), rest).topk(looks - sure, dim=1).indices
+    return torch.cat([first, rest.gather(1, drawn.sort(1).values)], 1)
+
+
+def two_branches(
+    system: AVGN, clips: Clips, seen: Glimpse, order: Tensor, rng: torch.Generator
+) -> tuple[Tensor, Tensor | None]:
+    """Close features of the policy's patches and of random ones, (B, L, D) each, along the order."""
+    s, w = system.settings, system.settings.switches
+    if not closely(system):
+        return torch.zeros((*order.shape, system.encode_focus.width), device=order.device), None
+    if (
+        w.patch == "policy"
+        and not trains(system.policy)
+        and getattr(system.encode_focus, "size", None) is None
+    ):
+        squares = along(clips.pictures, order).flatten(0, 1)  # nothing says yet where to look: at everything
+        return system.encode_focus(squares)[1].reshape(*order.shape, -1), None
+    corners, weights = _draw(system, seen, order, rng)  # (B, L, n, 2), (B, L, n)
+    n, index = corners.shape[2], flat_places(order, clips.snippets).flatten()
+    flat, places = corners.flatten(0, 2), index.repeat_interleave(n)
+    if w.random_branch and w.patch != "whole":
+        chance = torch.rand((*order.shape, 2), generator=rng, device=rng.device).to(order.device)
+        flat, places = torch.cat([flat, chance.flatten(0, 1)]), torch.cat([places, index])
+    boxes = corner_to_box(flat, s.patch_side, s.source_side)
+    if w.patch == "whole":
+        boxes = boxes.new_tensor([0.0, 0.0, 1.0, 1.0]).expand_as(boxes)
+    patches = crop(clips.pictures.flatten(0, 1), boxes, s.patch_side, index=places)
+    cut = weights.numel()
+    if corners.requires_grad:  # apart, or batch norm would carry the random branch to the policy
+        drawn, other = (system.encode_focus(x)[1] if len(x) else x for x in (patches[:cut], patches[cut:]))
+    else:
+        drawn, other = system.encode_focus(patches)[1].tensor_split([cut])
+    near = (drawn.reshape(*weights.shape, -1) * weights[..., None]).sum(2)
+    return near, other.reshape(*order.shape, -1) if len(other) else None
+
+
+def _draw(system: AVGN, seen: Glimpse, order: Tensor, rng: torch.Generator) -> tuple[Tensor, Tensor]:
+    """Corners of the policy branch with their weights; nothing reaches the glance through them."""
+    patch, one = system.settings.switches.patch, torch.ones((*order.shape, 1), device=order.device)
+    if patch == "random" or (patch == "policy" and not trains(system.policy)):
+        chance = torch.rand((*order.shape, 1, 2), generator=rng, device=rng.device)
+        return chance.to(order.device), one
+    if patch != "policy":
+        return torch.full((*order.shape, 1, 2), 0.5, device=order.device), one
+    maps = system.enhance(_cut(seen), order, torch.ones_like(order, dtype=torch.bool), spend=FREE)
+    if isinstance(system.policy, HeatmapPolicy):
+        return system.policy.draw(maps, min(2, maps.shape[-1] * maps.shape[-2]), rng)
+    return system.policy(maps)[:, :, None], one
+
+
+def _cut(seen: Glimpse) -> Glimpse:
+    """The same without gradient to the glance: cut before AESPA, so that AESPA itself learns."""
+    return replace(seen, map=seen.map.detach(), picture=seen.picture.detach(), sound=seen.sound.detach())
+
+
+def _branches(lesson: Lesson) -> list[Tensor]:
+    return [lesson.near] if lesson.other is None else [lesson.near, lesson.other]
+
+
+def _prefix(system: AVGN, lesson: Lesson) -> Tensor:
+    each = [
+        classification(
+            system.classifier(system.fuse(lesson.seen, lesson.order, x)), lesson.y, present=lesson.shown
+        )
+        for x in _branches(lesson)
+    ]
+    return torch.stack(each).mean()
+
+
+def _auxiliary(system: AVGN, lesson: Lesson, epoch: int) -> dict[str, Tensor]:
+    """The heads on each encoder, everywhere or at the most salient snippets alone."""
+    w, seen, order = system.settings.switches, lesson.seen, lesson.order
+    counted = torch.ones_like(order, dtype=torch.bool)
+    here = torch.ones_like(seen.visible)
+    if w.auxiliary_at == "salient" and epoch >= w.order_warmup:
+        first = max(1, system.max_k // 4)
+        counted = (torch.arange(order.shape[1], device=order.device) < first).expand_as(order)
+        here = unordered(counted, order, here, fill=0.0)
+    terms = {}
+    if trains(system.encode_picture):
+        logits = system.head_picture(seen.picture)
+        terms["picture"] = classification(logits, lesson.y, present=seen.visible & here)
+    if trains(system.encode_sound):
+        logits = system.head_sound(seen.sound)
+        terms["sound"] = classification(logits, lesson.y, present=seen.audible & here)
+    if closely(system):
+        present = lesson.shown & counted
+        each = [classification(system.head_focus(x), lesson.y, present=present) for x in _branches(lesson)]
+        terms["focus"] = torch.stack(each).mean()
+    return {name: w.auxiliary * term for name, term in terms.items()}
+
+
+def teaching(system: AVGN, lesson: Lesson) -> tuple[Tensor, Tensor | None]:
+    """What saliency learns from: confidence (B, L) in the true class, and a loss of the teacher."""
+    seen, order, y = lesson.seen, lesson.order, lesson.y
+    heard = along(seen.audible, order)
+    looked = lesson.shown & closely(system)
+    if system.settings.switches.teacher == "fused":
+        fused = system.head_fused(system.fuse(seen, order, lesson.near * lesson.shown[..., None]))
+        taught = classification(fused, y, present=lesson.shown | heard)
+        return teacher_confidence(fused, y), taught
+    heads = [
+        (system.head_picture(along(seen.picture, order)), lesson.shown),
+        (system.head_sound(along(seen.sound, order)), heard),
+        (system.head_focus(lesson.near), looked),
+    ]
+    return teacher_confidence(mean_logits(heads), y), None
+
+
+def _masked(system: AVGN, lesson: Lesson, rng: torch.Generator) -> Tensor:
+    """Rebuilding what was hidden: picture tokens in AV-TeST (M1), cells of the moments in AESPA (M2)."""
+    w, seen = system.settings.switches, lesson.seen
+    if w.masked_form == "m1":
+        sound = seen.sound if w.hear_choose else None
+        return system.saliency.masked_loss(seen.picture, sound, rng=rng, visible=seen.visible)
+    cut, attention = _cut(seen), system.attention
+    assert isinstance(attention, TransformerAESPA)  # the settings say so
+    rows = lesson.shown.nonzero()[:, 0]
+    if not len(rows):
+        return seen.map.sum() * 0.0
+    maps = along(cut.map, lesson.order)[lesson.shown]
+    loss: Tensor = system.hidden_cells(attention, maps, attention.memory(cut.sound)[rows], rng)
+    return loss

@@ -1,0 +1,267 @@
+"""The other forms of AVGN's pieces: each trains a step, answers alike dense and sparse, does what it says."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+import torch
+from tests import checks
+
+from avglance.errors import ArgumentError
+from avglance.parts.meter import Meter
+from avglance.systems import avgn, avgn_losses
+from avglance.systems.base import Told, coarse_to_fine
+from avglance.training.rates import optimisers, set_rates
+
+FORMS = [
+    {"aim_form": "a2"},
+    {"aim_form": "b"},
+    {"aim_form": "c"},
+    {"policy": "recurrent", "policy_width": 8},
+    {"patch": "random"},
+    {"patch": "centre"},
+    {"patch": "whole"},
+    {"patch": "none"},
+    {"order": "time"},
+    {"order": "coarse"},
+    {"order": "random"},
+    {"saliency_form": "s2"},
+    {"saliency_form": "s3"},
+    {"ordered_form": "o2"},
+    {"masked_form": "m2"},
+    {"masked_form": "m2", "aim_form": "a2"},
+    {"random_branch": False},
+    {"fusion_rank": 3},
+    {"train_looks": 2},
+    {"see": False},
+    {"hear_choose": False},
+    {"hear_aim": False},
+    {"hear_answer": False},
+]
+
+
+def named(changes):
+    return "-".join(f"{name}_{value}" for name, value in changes.items())
+
+
+def one_step(system, stage, clips):
+    """The parts that one step of a stage changes."""
+    before = {name: p.detach().clone() for name, p in system.named_parameters()}
+    trainable = frozenset(before)
+    found = optimisers(system, stage, scale=1.0, trainable=trainable)
+    set_rates(found, 5, 10)
+    terms = system.train().losses(clips, rng=torch.Generator().manual_seed(0), epoch=3)
+    sum(terms.values()).backward()
+    for optimiser in found:
+        optimiser.step()
+    for p in system.parameters():
+        p.grad = None
+    changed = {n.split(".")[0] for n, p in system.named_parameters() if not torch.equal(p, before[n])}
+    return changed, terms
+
+
+@pytest.mark.parametrize("changes", FORMS, ids=named)
+def test_every_form_answers_alike_dense_and_sparse(changes):
+    system = checks.small_system("avgn_nano", **changes)
+    for videos in (1, 5):
+        checks.check_dense_is_sparse(system, videos)
+    checks.check_batch_order(system)
+
+
+@pytest.mark.parametrize("changes", FORMS, ids=named)
+def test_every_form_trains_a_step_and_recognises(changes):
+    system = checks.small_system("avgn_nano", **changes)
+    changed, terms = one_step(system, system.stages()[-1], checks.make_clips(4))
+    assert all(torch.isfinite(term) for term in terms.values())
+    assert "classifier" in changed or not system.settings.switches.see
+    assert ("encode_focus" in changed) == (changes.get("patch") != "none" and changes.get("see", True))
+    system.eval()
+    found = system.recognise(checks.view_of(system, checks.make_clips(2)), 2)
+    torch.testing.assert_close(found.scores.sum(1), torch.ones(2))
+
+
+def test_orders_that_choose_nothing():
+    clips = checks.make_clips(3, missing=False)
+    for order, want in (("time", list(range(checks.T))), ("coarse", coarse_to_fine(checks.T))):
+        system = checks.small_system("avgn_nano", order=order)
+        found = system(clips, checks.T)
+        assert found.order.tolist() == [want] * 3
+        assert system(clips, 2).order.tolist() == [want[:2]] * 3
+    system = checks.small_system("avgn_nano", order="random")
+    (row,) = {tuple(row) for row in system(clips, checks.T).order.tolist()}
+    assert sorted(row) == list(range(checks.T))
+    rng = torch.Generator().manual_seed(0)
+    drawn = avgn_losses.training_order(
+        system, torch.zeros(8, checks.T), torch.ones(8, checks.T) > 0, rng=rng, epoch=9
+    )
+    assert len({tuple(row) for row in drawn.tolist()}) > 1, "training draws an order a video"
+
+
+def test_without_a_close_look_no_patch_is_asked_for():
+    system = checks.small_system("avgn_nano", patch="none")
+    clips = checks.make_clips(4)
+    view, meter = checks.RecordingView(clips, system.view_settings), Meter(4)
+    found = system.recognise(view, 3, meter=meter)
+    assert not view.places["patches"]
+    assert not found.looked.any()
+    assert found.boxes.isnan().all()
+    assert not {"aim", "focus"} & {stage for stage, spent in meter.macs.items() if spent.any()}
+
+
+def test_without_eyes_no_picture_is_asked_for_and_the_sound_head_answers():
+    system = checks.small_system("avgn_nano", see=False)
+    clips = checks.make_clips(3, missing=False)
+    view = checks.RecordingView(clips, system.view_settings)
+    found = system.recognise(view, 3)
+    assert not view.places["pictures"]
+    assert not view.places["patches"]
+    with torch.no_grad():
+        blind = dataclasses.replace(clips, visible=torch.zeros_like(clips.visible))
+        checks.assert_same(found, system(blind, 3))
+
+
+def test_the_whole_square_is_one_box():
+    system = checks.small_system("avgn_nano", patch="whole")
+    found = system(checks.make_clips(1), 2)
+    torch.testing.assert_close(found.boxes[found.looked], torch.tensor([[0.0, 0.0, 1.0, 1.0]] * 2))
+
+
+def test_fewer_looks_in_training_meet_the_salient_and_some_others():
+    system = checks.small_system("avgn_nano", train_looks=3)
+    score = torch.tensor([[0.1, 0.9, 0.3, 0.8] + [0.0] * (checks.T - 4)])
+    visible, met = torch.ones(1, checks.T) > 0, set()
+    for seed in range(40):
+        rng = torch.Generator().manual_seed(seed)
+        (row,) = avgn_losses.training_order(system, score, visible, rng=rng, epoch=9).tolist()
+        assert row[:2] == [1, 3]
+        assert len(row) == 3
+        met.add(row[2])
+    assert met == set(range(checks.T)) - {1, 3}, "every other snippet is met"
+    assert len(system.classifier.heads) == 3
+    assert system(checks.make_clips(2), checks.T).scores.shape[0] == 2, "K may still be T"
+
+
+def test_no_random_branch_is_one_pass_of_the_classifier():
+    passes = []
+    for branch in (True, False):
+        system = checks.small_system("avgn_nano", random_branch=branch)
+        caught = []
+        system.classifier.register_forward_hook(lambda module, given, out, caught=caught: caught.append(out))
+        system.train().losses(checks.make_clips(2), rng=torch.Generator().manual_seed(0), epoch=3)
+        passes.append(len(caught))
+    assert passes == [2, 1]
+
+
+def test_first_the_glance_then_the_focus_then_all():
+    system = checks.small_system("avgn_nano", glance_share=0.3, focus_share=0.2)
+    glance, focus, whole = system.stages()
+    assert [s.epochs_share for s in (glance, focus, whole)] == pytest.approx([0.3, 0.2, 0.5])
+    clips = checks.make_clips(4, missing=False)
+    glances = {
+        "encode_picture",
+        "encode_sound",
+        "saliency",
+        "head_picture",
+        "head_sound",
+        "no_picture",
+        "no_sound",
+    }
+    closely = {"encode_focus", "head_focus", "classifier"}
+    changed, terms = one_step(system, glance, clips)
+    assert changed <= glances | {"head_fused"}
+    assert {"encode_picture", "encode_sound", "saliency"} <= changed
+    assert not {"prefix", "focus"} & set(terms)
+    changed, terms = one_step(system, focus, clips)
+    assert changed <= closely | {"head_fused"}
+    assert closely <= changed
+    assert not {"picture", "sound", "saliency", "ordered", "masked"} & set(terms)
+    changed, _ = one_step(system, whole, clips)
+    assert glances | closely | {"policy"} <= changed | {"no_picture", "no_sound"}
+
+
+def test_the_focus_learns_from_whole_squares_before_the_policy_does():
+    system = checks.small_system("avgn_nano", glance_share=0.3, focus_share=0.2, train_looks=2)
+    sides = []
+    system.encode_focus.register_forward_hook(lambda module, given, out: sides.append(tuple(given[0].shape)))
+    for stage in system.stages():
+        sides.append(stage.name)
+        one_step(system, stage, checks.make_clips(3, missing=False))
+    small = system.settings.patch_side
+    assert sides == ["glance", "focus", (6, 3, checks.S, checks.S), "all", (18, 3, small, small)]
+
+
+# ---- parts of the truth told ----
+
+
+def test_told_moments_come_first():
+    system = checks.small_system("avgn_nano")
+    clips = checks.make_clips(3, missing=False)
+    moments = torch.zeros(3, checks.T, dtype=torch.bool)
+    moments[:, [0, 2]] = True
+    view = checks.view_of(system, clips)
+    found = system.recognise(view, 2, told=Told(moments=moments))
+    assert torch.equal(found.looked, moments)
+    plain = system.recognise(view, checks.T)
+    more = system.recognise(view, 3, told=Told(moments=moments))
+    rest = [next(t for t in row if t not in (0, 2)) for row in plain.order.tolist()]
+    assert more.order[:, 2].tolist() == rest, "then the most salient of the others"
+
+
+def test_told_places_lie_in_the_middle_of_the_patch():
+    system = checks.small_system("avgn_nano")
+    clips = checks.make_clips(1, missing=False)
+    centres = torch.full((1, checks.T, 2), torch.nan)
+    centres[0, 0], centres[0, 1] = torch.tensor([0.5, 0.6]), torch.tensor([0.0, 1.0])
+    view = checks.view_of(system, clips)
+    found = system.recognise(view, checks.T, told=Told(centres=centres))
+    share = system.settings.patch_side / checks.S
+    middle = torch.tensor([0.5, 0.6])
+    want = torch.cat([middle - share / 2, middle + share / 2])
+    torch.testing.assert_close(found.boxes[0, 0], want)
+    torch.testing.assert_close(found.boxes[0, 1], torch.tensor([0.0, 1 - share, share, 1.0]))  # kept inside
+    torch.testing.assert_close(found.boxes[0, 2], system.recognise(view, checks.T).boxes[0, 2])
+
+
+# ---- encoders of the outlook ----
+
+
+@pytest.mark.parametrize(
+    ("name", "sides"),
+    [("convnext_atto", {"patch_side": 32}), ("mixer_s32_224", {"patch_side": 32, "glance_side": 32})],
+)
+def test_other_encoders_train_a_step_and_recognise(name, sides):
+    pytest.importorskip("timm")
+    system = checks.small_system("avgn_nano", picture=name, sound=name, focus=name, **sides)
+    changed, terms = one_step(system, system.stages()[-1], checks.make_clips(2, missing=False))
+    assert {"encode_picture", "encode_sound", "encode_focus"} <= changed
+    assert all(torch.isfinite(term) for term in terms.values())
+    checks.check_dense_is_sparse(system.eval(), 2)
+    assert system.whole_macs() > 0
+
+
+# ---- settings that cannot be ----
+
+
+@pytest.mark.parametrize(
+    ("changes", "match"),
+    [
+        ({"aim_form": "d"}, "aim_form must be one of a1, a2, b, c"),
+        ({"masked_form": "m2", "aim_form": "b"}, "form b has none"),
+        ({"train_looks": 99}, "train_looks must be 1 to"),
+        ({"fusion_rank": -1}, "fusion_rank must be at least 0"),
+        ({"glance_share": 1.0}, r"glance_share must be in \[0, 1\)"),
+        ({"glance_share": 0.6, "focus_share": 0.5}, "leave nothing"),
+        (
+            {"see": False, "hear_choose": False, "hear_aim": False, "hear_answer": False},
+            "neither sees nor hears",
+        ),
+    ],
+)
+def test_settings_that_cannot_be(changes, match):
+    with pytest.raises(ArgumentError, match=match):
+        checks.small_system("avgn_nano", **changes)
+
+
+def test_every_order_is_known_by_name():
+    assert set(avgn.ORDERS) == {"time", "coarse", "random"}
