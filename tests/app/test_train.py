@@ -40,11 +40,11 @@ def words(tiny, out, *more):
 
 def test_a_folder_becomes_a_model_and_the_model_is_printed(tiny, tmp_path, capsys):
     out = tmp_path / "run"
-    asked = words(tiny, out, "--epochs", "1", "--batch", "2", *TINY, "--validation", "0.3")
+    asked = words(tiny, out, "--epochs", "3", "--batch", "2", *TINY, "--validation", "0.3")
     assert cli.main(asked) == 0
     said = capsys.readouterr()
     assert said.out.strip() == str(out / "model")
-    assert "4 videos to train on, 2 held out, 1 epochs of 2 steps of 2 videos, on cpu" in said.err
+    assert "4 videos to train on, 2 held out, 3 epochs of 2 steps of 2 videos, on cpu" in said.err
     assert "multiplied by 2/24" in said.err
     assert "epoch 1: held out at K=1: top1" in said.err
     card = json.loads((out / "model" / "card.json").read_text())

@@ -10,6 +10,7 @@ from tests.training.worlds import SIDE
 from avglance.data.records import Record
 from avglance.errors import DataError
 from avglance.training.batches import Batches, split
+from avglance.training.team import Team
 
 
 def records(groups):
@@ -54,6 +55,17 @@ def test_an_epoch_is_a_function_of_seed_and_epoch_whatever_the_threads(cache):
     assert as_numbers(one.training(1)) != as_numbers(first)
     assert as_numbers(Batches(cache, indices, 4, seed=2, translate_px=3).training(0)) != as_numbers(first)
     assert as_numbers(one.training(0, start=2)) == as_numbers(first)[2:]
+
+
+def test_the_shares_of_a_team_are_the_batches_of_one(cache):
+    batches = Batches(cache, np.arange(len(cache)), 5, seed=1, translate_px=3)
+    whole = list(batches.training(2))
+    shares = [list(batches.training(2, team=Team(rank, 3))) for rank in range(3)]
+    assert [len(share) for share in next(zip(*shares, strict=True))] == [2, 2, 1]
+    for clips, *parts in zip(whole, *shares, strict=True):
+        for rank, part in enumerate(parts):
+            assert torch.equal(part.pictures, clips.pictures[rank::3])
+            assert torch.equal(part.targets, clips.targets[rank::3])
 
 
 def test_shapes_and_short_batches(cache):

@@ -5,50 +5,19 @@ from __future__ import annotations
 import json
 import os
 import signal
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from accelerate import Accelerator
-from tests.training.worlds import Colour
+from tests.training.worlds import EPOCHS, make_loop, same, weights
 
-from avglance.errors import ArgumentError, CheckpointError
-from avglance.training import Told, TrainSettings
-from avglance.training.batches import Batches, split
-from avglance.training.loop import Loop
+from avglance.errors import ArgumentError, CheckpointError, DataError
+from avglance.training import Told, TrainSettings, runfolder
+from avglance.training.interrupt import one_interrupt
 from avglance.training.resume import newest, read_place
 from avglance.training.runfolder import read_metrics
-
-EPOCHS = 4
-
-
-def make_loop(cache, out, *, tell=None, save_s=1e9, rate=0.05, held=True):
-    out.mkdir(exist_ok=True)
-    training, held_out = split(cache.records, 0.25, 3)
-    with torch.random.fork_rng():
-        torch.manual_seed(7)
-        system = Colour(rate=rate)
-    settings = TrainSettings(system="colour", epochs=EPOCHS, seed=3)
-    return Loop(
-        system,
-        Accelerator(cpu=True),
-        settings,
-        out,
-        training=Batches(cache, training, 4, seed=3, translate_px=2),
-        held_out=Batches(cache, held_out, 4, seed=3) if held else None,
-        k=2,
-        save_s=save_s,
-        tell=tell or (lambda told: None),
-    )
-
-
-def weights(system):
-    return {name: x.clone() for name, x in system.state_dict().items()}
-
-
-def same(first, second):
-    return first.keys() == second.keys() and all(torch.equal(first[n], second[n]) for n in first)
 
 
 @pytest.fixture(scope="module")
@@ -103,6 +72,57 @@ def test_ctrl_c_after_any_step_leaves_a_run_that_ends_with_the_same_bits(
     assert ended == sorted(set(ended))  # no line twice
 
 
+def test_a_polite_request_to_end_is_kept_like_ctrl_c(cache, whole, tmp_path, monkeypatch):
+    out = tmp_path / "run"
+    loop = make_loop(cache, out)
+    step = loop._step
+
+    def asked(*args):
+        signal.raise_signal(signal.SIGTERM)
+        return step(*args)
+
+    monkeypatch.setattr(loop, "_step", asked)
+    handler = signal.getsignal(signal.SIGTERM)
+    with pytest.raises(KeyboardInterrupt):
+        loop.run()
+    assert signal.getsignal(signal.SIGTERM) is handler
+    assert read_place(newest(out / "resume")).step == 1
+    again = make_loop(cache, out)
+    again.run()
+    assert same(weights(again.system), whole[0])
+
+
+def test_ctrl_c_while_validating_does_not_wait_for_its_end(cache, whole, tmp_path, monkeypatch):
+    out = tmp_path / "run"
+    loop, seen = make_loop(cache, out), []
+    loop.held_out.size = 1
+    plain = loop.held_out.plain
+
+    def counted():
+        for clips in plain():
+            seen.append(loop.place.step)
+            if len(seen) == 2:
+                signal.raise_signal(signal.SIGINT)
+            yield clips
+
+    monkeypatch.setattr(loop.held_out, "plain", counted)
+    with pytest.raises(KeyboardInterrupt):
+        loop.run()
+    assert len(seen) == 2  # of three videos
+    again = make_loop(cache, out)
+    again.run()
+    assert same(weights(again.system), whole[0])
+    figures = [row for row in read_metrics(out) if row["kind"] == "validation"]
+    assert figures == [row for row in whole[1] if row["kind"] == "validation"]
+
+
+def test_a_patient_loop_takes_the_second_signal_for_the_first():
+    with one_interrupt(patient=True) as asked:
+        for number in (signal.SIGINT, signal.SIGINT, signal.SIGTERM):
+            signal.raise_signal(number)
+        assert asked.is_set()
+
+
 def test_a_second_ctrl_c_does_not_wait(cache, tmp_path, monkeypatch):
     loop = make_loop(cache, tmp_path / "run")
 
@@ -144,6 +164,24 @@ def test_stages_train_their_parts_only(cache, tmp_path):
     assert seen[:half] == [("head", {"head"})] * half
     assert [name for name, _ in seen[half:]] == ["all"] * half
     assert set.union(*(parts for _, parts in seen[half:])) == {"body", "head"}  # and "unused" never
+
+
+def test_gradients_of_an_earlier_stage_do_not_count_in_the_next(cache, tmp_path):
+    loop = make_loop(cache, tmp_path / "run", held=False)
+    loop.stages = loop.stages[::-1]
+    step, norms = loop._step, []
+
+    def watched(clips, stage, epoch):
+        norm = step(clips, stage, epoch)
+        head = [p.grad for p in loop.system.head.parameters()]
+        norms.append((stage.name, norm, torch.cat([x.flatten() for x in head]).norm()))
+        return norm
+
+    loop._step = watched
+    loop.run()
+    assert [name for name, _, _ in norms] == ["all"] * 4 + ["head"] * 4
+    for name, norm, of_head in norms:
+        assert torch.isclose(norm, of_head) == (name == "head")
 
 
 def test_it_learns_what_is_planted(cache, whole):
@@ -199,6 +237,56 @@ def test_a_full_disk_is_named_and_the_state_before_stays(cache, tmp_path, monkey
     with pytest.raises(CheckpointError, match=r"cannot be written .*No space left"):
         loop._save()
     assert newest(out / "resume") == state
+
+
+def test_what_was_begun_on_a_full_disk_takes_no_room(cache, tmp_path, monkeypatch):
+    out = tmp_path / "run"
+    loop = make_loop(cache, out)
+    loop.run()
+    state = newest(out / "resume")
+    loop.place = replace(loop.place, step=99)
+    monkeypatch.setattr(os, "fsync", lambda *a: (_ for _ in ()).throw(OSError(28, "No space left")))
+    with pytest.raises(CheckpointError, match="No space left"):
+        loop._save()
+    assert list((out / "resume").iterdir()) == [state]
+    monkeypatch.undo()
+    loop._save()
+    assert read_place(newest(out / "resume")).step == 99
+    assert len(list((out / "resume").iterdir())) == 1
+
+
+def test_a_remnant_at_the_same_place_is_replaced(cache, tmp_path):
+    out = tmp_path / "run"
+    loop = make_loop(cache, out)
+    loop.run()
+    (newest(out / "resume") / "state.safetensors").unlink()
+    loop._save()
+    make_loop(cache, out).run()
+
+
+def test_metrics_that_cannot_be_written_are_told_with_the_file(cache, tmp_path):
+    out = tmp_path / "run"
+    (out / "metrics.jsonl").mkdir(parents=True)
+    with pytest.raises(DataError, match="run folder cannot be written") as error:
+        make_loop(cache, out).run()
+    assert error.value.where == str(out / "metrics.jsonl")
+    assert [p.name for p in out.iterdir()] == ["metrics.jsonl"]  # no part is left
+    with pytest.raises(DataError, match="run folder cannot be written"):
+        runfolder.add_metrics(out, {"loss": 1.0})
+
+
+def test_a_gradient_that_is_no_number_is_never_saved(cache, tmp_path):
+    loop = make_loop(cache, tmp_path / "run", save_s=0.0)
+    own = loop.system.losses
+
+    def steep(clips, **options):  # the loss is a number, its gradient is none
+        zero = (loop.system.head.weight.sum() * 0.0).square().sqrt()
+        return {**own(clips, **options), "steep": zero}
+
+    loop.system.losses = steep
+    with pytest.raises(ArgumentError, match="the gradient is nan after 1 steps"):
+        loop.run()
+    assert newest(tmp_path / "run" / "resume") is None
 
 
 def test_a_loss_that_is_no_number_stops_the_run(cache, tmp_path):

@@ -12,12 +12,16 @@ from torch import nn
 
 from avglance.media import write_mp4
 from avglance.systems.base import Decision, Group, Stage, System
+from avglance.training import TrainSettings
+from avglance.training.batches import Batches, split
+from avglance.training.loop import Loop
 from avglance.views import ViewSettings
 
 SIDE, RATE, SECONDS = 64, 6, 4
 VIEW = ViewSettings(snippets=4, resize_side=SIDE, source_side=SIDE, glance_side=16, patch_side=32)
 NANO = {"snippets": 4, "resize_side": SIDE, "source_side": SIDE, "glance_side": 32, "patch_side": 32}
 CLASSES = ("blue", "red")
+EPOCHS = 4
 
 
 def write_tiny(path: Path, label: str, second: int, *, seed: int = 0) -> tuple[int, int]:
@@ -108,3 +112,34 @@ class Colour(System):
                 clip=1.0,
             ),
         ]
+
+
+def make_loop(cache, out, *, tell=None, save_s=1e9, rate=0.05, held=True, batch=4, epochs=EPOCHS, seed=3):
+    """A training of the tiny system; without a launcher in this process alone."""
+    from accelerate import Accelerator
+
+    out.mkdir(exist_ok=True)
+    training, held_out = split(cache.records, 0.25, 3)
+    with torch.random.fork_rng():
+        torch.manual_seed(7)
+        system = Colour(rate=rate)
+    settings = TrainSettings(system="colour", epochs=epochs, seed=seed)
+    return Loop(
+        system,
+        Accelerator(cpu=True),
+        settings,
+        out,
+        training=Batches(cache, training, batch, seed=3, translate_px=2),
+        held_out=Batches(cache, held_out, 4, seed=3) if held else None,
+        k=2,
+        save_s=save_s,
+        tell=tell or (lambda told: None),
+    )
+
+
+def weights(system):
+    return {name: x.clone() for name, x in system.state_dict().items()}
+
+
+def same(first, second):
+    return first.keys() == second.keys() and all(torch.equal(first[n], second[n]) for n in first)

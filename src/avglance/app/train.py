@@ -21,7 +21,8 @@ if TYPE_CHECKING:
 PLAIN_LINE_S = 30.0  # without a terminal, one line of progress every so many seconds
 EPILOG = """RUN holds run.json (settings, seed, versions), data.json (which videos trained), metrics.jsonl,
 resume/ and at the end model/, which `avglance tag --model RUN/model` and `avglance eval RUN/model DATA` take.
-Ctrl-C saves and leaves with code 130; the same command goes on where it stopped.
+Ctrl-C (or SIGTERM) saves and leaves with code 130; the same command goes on where it stopped.
+In two processes, on the CPU or on two GPUs: torchrun --standalone --nproc_per_node 2 -m avglance train ...
 Settings of a system: --setting NAME VALUE, e.g. --setting drop_sound 0.3 --setting policy recurrent."""
 
 
@@ -36,6 +37,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--epochs", type=int, default=15, metavar="N", help="over all stages (default: 15)")
     add("--batch", type=int, metavar="B", help="videos a step (default: what the rates are meant for)")
     add("--seed", type=int, default=0, metavar="S", help="of weights, order and augmentation (default: 0)")
+    add("--start", metavar="MODEL", help="begin with this model folder's weights, where they fit")
     add("--rate", type=float, metavar="R", help="learning rate of the system's recipe, before scaling with B")
     add("--snippets", type=int, metavar="T", help="snippets a video is cut into")
     add("--budget", type=int, metavar="K", help="moments a video when validating (default: T / 4)")
@@ -71,7 +73,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--save-every", type=float, default=10.0, metavar="MINUTES", help="of the resume state (default: 10)")
     add("--skip-broken", action="store_true", help="leave out videos that cannot be read")
     add("--device", default="auto", choices=("auto", "cpu", "cuda"), help="where to compute")
-    add("--threads", type=int, default=0, metavar="N", help="of the computation (default: one a core)")
+    add(
+        "--threads",
+        type=int,
+        default=0,
+        metavar="N",
+        help="of the computation (default: one a core; of several processes each takes its part)",
+    )
     add("--quiet", action="store_true", help="nothing on stderr but errors")
 
 
@@ -86,10 +94,11 @@ def run(args: argparse.Namespace) -> int:
     from avglance.data.records import read_dataset
 
     read_dataset(args.data)  # a wrong manifest is told before torch is loaded
-    import torch
-
+    from avglance.app.api import find_model
     from avglance.training import TrainSettings, train
+    from avglance.training.allocator import keep_memory
 
+    keep_memory()
     settings = TrainSettings(
         system=args.system,
         changes=changes(args),
@@ -100,10 +109,11 @@ def run(args: argparse.Namespace) -> int:
         budget=args.budget,
         clip=args.clip,
         precision=args.precision,
+        start=None if args.start is None else os.fspath(find_model(args.start)),
     )
-    if args.threads:
-        torch.set_num_threads(args.threads)
-    tell, close = silence() if args.quiet else teller(live=sys.stderr.isatty())
+    first = os.environ.get("RANK", "0") == "0"  # of the processes that a launcher may have started
+    quiet = args.quiet or not first
+    tell, close = silence() if quiet else teller(live=sys.stderr.isatty())
     try:
         model = train(
             args.data,
@@ -112,6 +122,7 @@ def run(args: argparse.Namespace) -> int:
             cache=args.cache,
             device=args.device,
             workers=args.workers,
+            threads=args.threads or None,
             save_minutes=args.save_every,
             skip_broken=args.skip_broken,
             command="avglance " + shlex.join(sys.argv[1:]),
@@ -119,12 +130,13 @@ def run(args: argparse.Namespace) -> int:
         )
     except KeyboardInterrupt:
         close()
-        if not args.quiet and (args.out / "resume").is_dir():
+        if not quiet and (args.out / "resume").is_dir():
             print("stopped; the same command goes on from here", file=sys.stderr)
         raise
     finally:
         close()
-    print(os.fspath(model))
+    if first:
+        print(os.fspath(model))
     return 0
 
 

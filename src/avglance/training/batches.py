@@ -17,6 +17,7 @@ from avglance.data.records import Record
 from avglance.errors import DataError
 from avglance.parts.clips import Clips
 from avglance.training.draws import ITEM, ORDER, SPLIT, draws
+from avglance.training.team import Team
 
 AHEAD = 2  # batches
 
@@ -67,7 +68,8 @@ class Batches:
     Attributes:
         cache: where items come from.
         indices: which of them.
-        size: B; training drops the short batch at an epoch's end (other videos each time).
+        size: B, in all processes together; training drops the short batch at an epoch's end (other videos
+            each time).
         seed: of order and augmentation.
         translate_px: how far training may move pictures.
         workers: threads that read and decode (libjpeg lets go of Python's lock).
@@ -85,11 +87,11 @@ class Batches:
         """Batches of a training epoch."""
         return max(1, len(self.indices) // self.size)
 
-    def training(self, epoch: int, *, start: int = 0) -> Iterator[Clips]:
-        """The batches of an epoch from number ``start`` on, augmented."""
+    def training(self, epoch: int, *, start: int = 0, team: Team | None = None) -> Iterator[Clips]:
+        """The batches of an epoch from number ``start`` on, augmented; of each this process's share."""
         order = self.indices[draws(self.seed, ORDER, epoch).permutation(len(self.indices))]
         rows = [order[n * self.size : (n + 1) * self.size].tolist() for n in range(start, self.steps)]
-        yield from self._read(rows, epoch)
+        yield from self._read([team.share(row) if team else row for row in rows], epoch)
 
     def plain(self) -> Iterator[Clips]:
         """All videos in order, exact centres, nothing moved."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -13,16 +12,18 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from avglance.errors import ArgumentError
 from avglance.parts.clips import Clips
 from avglance.systems.base import Stage, System
 from avglance.training import runfolder
 from avglance.training.batches import Batches
 from avglance.training.draws import DROPOUT, LOSSES, seed_of
 from avglance.training.interrupt import one_interrupt
+from avglance.training.machine import own_draws
 from avglance.training.rates import optimisers, set_rates, share_epochs
 from avglance.training.resume import Place, load_state, newest, read_place, save_state
 from avglance.training.settings import Told, TrainSettings
+from avglance.training.sums import Sums
+from avglance.training.team import Team
 from avglance.training.validate import Answers, answers, figures
 
 if TYPE_CHECKING:
@@ -41,7 +42,7 @@ class Loop:
         settings: of the run.
         out: the run folder.
         training: batches to train on.
-        held_out: batches to validate on, or None.
+        held_out: batches to validate on, or None; the first process does.
         k: moments a video in validation.
         save_s: seconds between saved states (one more at each epoch's end).
         tell: hears how it goes.
@@ -63,10 +64,12 @@ class Loop:
     found: list[Any] = field(default_factory=list)  # optimisers of the running stage
     _began: float = 0.0
     _saved: float = 0.0
-    _sums: dict[str, Tensor] = field(default_factory=dict)
-    _summed: int = 0
+    _sums: Sums = field(default_factory=Sums)
+    _asked: threading.Event = field(default_factory=threading.Event)
+    _stop: bool = False
 
     def __post_init__(self) -> None:
+        self.team = Team.of(self.accelerator)
         self.stages: Sequence[Stage] = self.system.stages()
         self.epochs = share_epochs(self.stages, self.settings.epochs)
         self.trainable = frozenset(n for n, p in self.system.named_parameters() if p.requires_grad)
@@ -77,121 +80,120 @@ class Loop:
 
         Raises:
             KeyboardInterrupt: Ctrl-C; the state was saved first.
-            ArgumentError: the loss is not finite any more.
+            ArgumentError: the loss is not finite any more, or another process has stopped.
         """
         state = newest(self.out / runfolder.RESUME)
         self.place = read_place(state) if state else Place()
-        runfolder.keep_metrics(self.out, self.place.step)
+        if self.team.first:
+            runfolder.keep_metrics(self.out, self.place.step)
         self._began, self._saved = time.monotonic() - self.place.seconds, time.monotonic()
-        self.accelerator.prepare(self.system)
+        self.accelerator.prepare_model(self.system, evaluation_mode=True)  # not wrapped: see _step
         first = 0
-        with one_interrupt() as asked, torch.random.fork_rng():
+        with one_interrupt(patient=self.team.size > 1) as self._asked, own_draws(self.accelerator.device):
             for number, (stage, epochs) in enumerate(zip(self.stages, self.epochs, strict=True)):
                 if number >= self.place.stage:
                     self._begin_stage(stage)
                     if state:
                         load_state(state, self.system, self.found)
                         state = None
-                    self._run_stage(number, range(first, first + epochs), asked)
+                    self.team.agree(self.place.step, len(self.training.indices))  # all have read it
+                    self._run_stage(number, range(first, first + epochs))
                 first += epochs
-            if self.held_out is not None and self.said is None:  # resumed behind the last epoch
-                self._validate(log=False)
+            if self.said is None and not self._validate(log=False):  # resumed behind the last epoch
+                raise KeyboardInterrupt
 
     def _begin_stage(self, stage: Stage) -> None:
         scale = self.training.size / stage.batch
+        self.system.zero_grad()  # what an earlier stage left would count in this one's norm
         raw = optimisers(self.system, stage, scale=scale, trainable=self.trainable)
         self.found = [self.accelerator.prepare(optimiser) for optimiser in raw]
 
-    def _run_stage(self, number: int, epochs: range, asked: threading.Event) -> None:
+    def _run_stage(self, number: int, epochs: range) -> None:
         per_epoch, stage = self.training.steps, self.stages[number]
         for epoch in epochs:
             if epoch < self.place.epoch:
                 continue
             start = self.place.batch if epoch == self.place.epoch else 0
-            for batch, clips in enumerate(self.training.training(epoch, start=start), start):
-                rate = set_rates(
-                    self.found, (epoch - epochs.start) * per_epoch + batch, len(epochs) * per_epoch
-                )
+            ahead = self.training.training(epoch, start=start, team=self.team)
+            for batch, clips in enumerate(ahead, start):
+                done = (epoch - epochs.start) * per_epoch + batch
+                rate = set_rates(self.found, done, len(epochs) * per_epoch)
                 norm = self._step(clips, stage, epoch)
-                self.place = Place(
-                    number, epoch, batch + 1, self.place.step + 1, time.monotonic() - self._began
-                )
+                seconds = time.monotonic() - self._began
+                self.place = Place(number, epoch, batch + 1, self.place.step + 1, seconds)
                 if self.place.step % LOG_EVERY == 0 or batch + 1 == per_epoch:
                     self._log(stage, rate, norm)
-                if asked.is_set() or (
-                    time.monotonic() - self._saved >= self.save_s and batch + 1 < per_epoch
-                ):
+                if self._stop or (time.monotonic() - self._saved >= self.save_s and batch + 1 < per_epoch):
                     self._save()
-                if asked.is_set():
+                if self._stop:
                     raise KeyboardInterrupt
-            if self.held_out is not None:
-                self._validate(log=True)
-            last = epoch + 1 == epochs.stop and number + 1 < len(self.stages)
-            self.place = replace(self.place, stage=number + last, epoch=epoch + 1, batch=0)
-            if last:
-                self.found = []  # the next stage begins with optimisers of its own
+            if self._validate(log=True):
+                last = epoch + 1 == epochs.stop and number + 1 < len(self.stages)
+                self.place = replace(self.place, stage=number + last, epoch=epoch + 1, batch=0)
+                if last:
+                    self.found = []  # the next stage begins with optimisers of its own
             self._save()
-            if asked.is_set():
+            if self.team.any(self._asked.is_set()):
                 raise KeyboardInterrupt
 
     def _step(self, clips: Clips, stage: Stage, epoch: int) -> Tensor:
         """One step of the optimisers; the gradient's norm before clipping."""
-        device = self.accelerator.device
-        rng = torch.Generator(device).manual_seed(seed_of(self.settings.seed, LOSSES, self.place.step))
-        torch.manual_seed(seed_of(self.settings.seed, DROPOUT, self.place.step))
+        device, seed = self.accelerator.device, self.settings.seed
+        rng = torch.Generator(device).manual_seed(self.team.seed(seed_of(seed, LOSSES, self.place.step)))
+        torch.manual_seed(self.team.seed(seed_of(seed, DROPOUT, self.place.step)))
         self.system.train()
+        before = self.team.before(self.system)
         with torch.autocast(device.type, torch.bfloat16, enabled=self.settings.precision == "bf16"):
             terms = self.system.losses(clips.to(device), rng=rng, epoch=epoch)
             loss = torch.stack([term.float() for term in terms.values()]).sum()
         for optimiser in self.found:
             optimiser.zero_grad()
         self.accelerator.backward(loss)
-        clip = stage.clip if self.settings.clip is None else self.settings.clip
-        norm = torch.nn.utils.clip_grad_norm_(
-            [p for p in self.system.parameters() if p.grad is not None], clip or float("inf")
+        terms, self._stop = self.team.meet(
+            self.system, before, {"loss": loss, **terms}, videos=len(clips), stop=self._asked.is_set()
         )
+        clip = stage.clip if self.settings.clip is None else self.settings.clip
+        learned = [p for p in self.system.parameters() if p.grad is not None]
+        norm = torch.nn.utils.clip_grad_norm_(learned, clip or float("inf"))
         for optimiser in self.found:
             optimiser.step()
-        for name, term in {"loss": loss, **terms}.items():
-            self._sums[name] = self._sums.get(name, 0.0) + term.detach().float()
-        self._summed += 1
+        self._sums.add(terms, norm)
         return norm
 
     def _log(self, stage: Stage, rate: float, norm: Tensor) -> None:
         """The mean of the steps since the last line, to metrics.jsonl and whoever listens."""
-        self._check_finite()
-        means = {name: float(value) / self._summed for name, value in self._sums.items()}
-        self._sums, self._summed = {}, 0
-        loss = means.pop("loss")
-        row = {"kind": "train", "step": self.place.step, "epoch": self.place.epoch, "stage": stage.name}
-        row |= {"loss": loss, "terms": means, "rate": rate}
-        row |= {"norm": float(norm), "seconds": self.place.seconds}
+        self._sums.check(self.place.step, stage.name)
+        means, self._sums = self._sums.means(), Sums()
+        if not self.team.first:
+            return
+        place, loss = self.place, means.pop("loss")
+        row = {"kind": "train", "step": place.step, "epoch": place.epoch, "stage": stage.name, "loss": loss}
+        row |= {"terms": means, "rate": rate, "norm": float(norm), "seconds": place.seconds}
         runfolder.add_metrics(self.out, row)
-        text = f"epoch {self.place.epoch + 1}/{self.settings.epochs}, loss {loss:.3f}"
-        self.tell(Told("train", self.place.step, self.total, text))
+        text = f"epoch {place.epoch + 1}/{self.settings.epochs}, loss {loss:.3f}"
+        self.tell(Told("train", place.step, self.total, text))
 
-    def _validate(self, *, log: bool) -> None:
+    def _validate(self, *, log: bool) -> bool:
+        """Answers the held-out videos in the first process; whether it came to its end."""
         held = self.held_out
-        if held is None:
-            return
-        self.said = answers(self.system, held, self.k, device=self.accelerator.device)
-        if not log:
-            return
-        found = figures(self.said, held.cache, held.indices, self.k)
-        row = {"kind": "validation", "step": self.place.step, "epoch": self.place.epoch, "k": self.k, **found}
-        runfolder.add_metrics(self.out, row)
-        shown = ", ".join(f"{name.replace('_', ' ')} {value:.3f}" for name, value in found.items())
-        self.tell(Told("note", text=f"epoch {self.place.epoch + 1}: held out at K={self.k}: {shown}"))
-
-    def _check_finite(self) -> None:
-        loss = float(self._sums.get("loss", 0.0))
-        if not math.isfinite(loss):
-            what = f"the loss is {loss} after {self.place.step} steps"
-            hint = "train with a lower --rate, or clip the gradient (--clip 5)"
-            raise ArgumentError(what, where=self.stages[self.place.stage].name, hint=hint)
+        if held is None or not self.team.first:
+            return True
+        self.said = answers(self.system, held, self.k, device=self.accelerator.device, asked=self._asked)
+        if self.said is None:
+            return False
+        if log:
+            found = figures(self.said, held.cache, held.indices, self.k)
+            row = {"kind": "validation", "step": self.place.step, "epoch": self.place.epoch, "k": self.k}
+            runfolder.add_metrics(self.out, row | found)
+            shown = ", ".join(f"{name.replace('_', ' ')} {value:.3f}" for name, value in found.items())
+            self.tell(Told("note", text=f"epoch {self.place.epoch + 1}: held out at K={self.k}: {shown}"))
+        return True
 
     def _save(self) -> None:
-        self._check_finite()  # a state that has blown up must not replace a good one
-        self.place = replace(self.place, seconds=time.monotonic() - self._began)
-        save_state(self.out / runfolder.RESUME, self.place, self.system, self.found)
+        """Saves the state, which is the same in every process."""
+        stage = self.stages[self.place.stage].name
+        self._sums.check(self.place.step, stage)  # what has blown up must not replace a good state
+        if self.team.first:
+            self.place = replace(self.place, seconds=time.monotonic() - self._began)
+            save_state(self.out / runfolder.RESUME, self.place, self.system, self.found)
         self._saved = time.monotonic()

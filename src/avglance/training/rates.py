@@ -104,7 +104,11 @@ def share_epochs(stages: Sequence[Stage], epochs: int) -> list[int]:
             if not 0 < group.rate < math.inf:
                 raise ArgumentError(f"the rate must be above 0, got {group.rate}", where=stage.name)
     if not stages or epochs < len(stages):
-        raise ArgumentError(f"{epochs} epochs cannot be shared by {len(stages)} stages", where="share_epochs")
+        raise ArgumentError(
+            f"{epochs} epochs cannot be shared by {len(stages)} stages",
+            where="share_epochs",
+            hint=f"give at least {len(stages)} epochs",
+        )
     whole = sum(stage.epochs_share for stage in stages)
     given, spent, so_far = [], 0, 0.0
     for n, stage in enumerate(stages):

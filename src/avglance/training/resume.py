@@ -63,6 +63,20 @@ def _write_state(folder: Path, place: Place, system: nn.Module, found: Sequence[
     folder.mkdir(parents=True, exist_ok=True)
     part = folder / f".{place.step:09d}.{os.getpid()}"
     shutil.rmtree(part, ignore_errors=True)
+    try:
+        _write_part(part, place, system, found)
+        final = folder / f"{place.step:09d}-{place.epoch:06d}"
+        if not _is_whole(final):  # else it is of an interrupted run, and holds the same
+            shutil.rmtree(final, ignore_errors=True)
+            part.rename(final)
+    finally:
+        shutil.rmtree(part, ignore_errors=True)  # what was begun on a full disk takes no room
+    for old in folder.iterdir():
+        if old != final:
+            shutil.rmtree(old, ignore_errors=True)
+
+
+def _write_part(part: Path, place: Place, system: nn.Module, found: Sequence[Optimizer]) -> None:
     part.mkdir()
     tensors = {f"system.{name}": tensor for name, tensor in system.state_dict().items()}
     tensors |= {f"optimiser.{name}": tensor for name, tensor in _moments(found).items()}
@@ -71,14 +85,11 @@ def _write_state(folder: Path, place: Place, system: nn.Module, found: Sequence[
     for file in part.iterdir():
         with open(file, "rb+") as written:
             os.fsync(written.fileno())
-    final = folder / f"{place.step:09d}-{place.epoch:06d}"
-    if final.exists():  # left there by an interrupted run at the same place: the contents are the same
-        shutil.rmtree(part)
-    else:
-        part.rename(final)
-    for old in folder.iterdir():
-        if old != final:
-            shutil.rmtree(old, ignore_errors=True)
+
+
+def _is_whole(state: Path) -> bool:
+    """Whether a state has both its files: one whose removal was cut short has not."""
+    return (state / PLACE).is_file() and (state / TENSORS).is_file()
 
 
 def _own(tensor: Tensor) -> Tensor:

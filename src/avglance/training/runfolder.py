@@ -6,12 +6,14 @@ import dataclasses
 import json
 import os
 import platform
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 
 from avglance import __version__
 from avglance.data.records import Dataset
@@ -33,7 +35,13 @@ def versions() -> dict[str, str]:
 
 
 def describe(
-    settings: TrainSettings, dataset: Dataset, system_settings: object, *, device: str, command: str
+    settings: TrainSettings,
+    dataset: Dataset,
+    system_settings: object,
+    *,
+    device: str,
+    processes: int,
+    command: str,
 ) -> dict[str, Any]:
     """What run.json holds, as plain JSON values."""
     full = dataclasses.asdict(system_settings) if dataclasses.is_dataclass(system_settings) else {}  # type: ignore[arg-type]
@@ -52,6 +60,7 @@ def describe(
         "versions": versions(),
         "device": device,
         "threads": torch.get_num_threads(),
+        "processes": processes,
     }
     plain: dict[str, Any] = json.loads(json.dumps(said))
     return plain
@@ -65,7 +74,8 @@ def open_run(out: Path, said: dict[str, Any]) -> tuple[bool, list[str]]:
         said: what :func:`describe` gives.
 
     Returns:
-        Whether there was a run, and what differs that may change the last bits (device, threads, versions).
+        Whether there was a run, and what differs that may change the last bits (device, threads of each
+        process, number of processes, versions).
 
     Raises:
         ArgumentError: the folder holds a run of other settings, or something else.
@@ -82,7 +92,7 @@ def open_run(out: Path, said: dict[str, Any]) -> tuple[bool, list[str]]:
         out.mkdir(parents=True, exist_ok=True)
         write_json(card, said)
     except (OSError, ValueError) as error:
-        if isinstance(error, ArgumentError):
+        if isinstance(error, (ArgumentError, DataError)):
             raise
         raise DataError(f"the run folder cannot be used ({error})", where=str(out)) from error
     return False, []
@@ -127,16 +137,40 @@ def _same(before: dict[str, Any], now: dict[str, Any], out: Path) -> None:
 
 
 def _soft_differences(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
-    names = [n for n in ("device", "threads") if before.get(n) != now[n]]
+    alone = {"processes": 1}  # what runs of earlier versions do not say
+    names = [n for n in ("device", "threads", "processes") if (alone | before).get(n) != now[n]]
     old = before.get("versions", {})
     return names + [name for name, version in now["versions"].items() if old.get(name) != version]
 
 
+@contextmanager
+def trouble_named(path: Path) -> Iterator[None]:
+    """Inside, what the system says against writing below a run folder becomes a DataError."""
+    try:
+        yield
+    except (OSError, SafetensorError) as error:
+        raise DataError(
+            f"the run folder cannot be written ({getattr(error, 'strerror', None) or error})",
+            where=str(path),
+            hint="make room, or free the way; the same command goes on from the last saved state",
+        ) from error
+
+
+def _write_whole(path: Path, text: str) -> None:
+    """A file that appears whole or not at all, and leaves no part of itself."""
+    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    with trouble_named(path):
+        try:
+            part.write_text(text, encoding="utf-8")
+            os.replace(part, path)
+        except BaseException:
+            part.unlink(missing_ok=True)
+            raise
+
+
 def write_json(path: Path, value: Any) -> None:
     """A JSON file that appears whole or not at all."""
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    part.write_text(json.dumps(value, indent=1, ensure_ascii=False), encoding="utf-8")
-    os.replace(part, path)
+    _write_whole(path, json.dumps(value, indent=1, ensure_ascii=False))
 
 
 def write_split(out: Path, dataset: Dataset, training: Sequence[Path], held_out: Sequence[Path]) -> None:
@@ -152,7 +186,7 @@ def write_split(out: Path, dataset: Dataset, training: Sequence[Path], held_out:
 def add_metrics(out: Path, row: dict[str, Any]) -> None:
     """One more line of metrics.jsonl; floats to six digits."""
     short = {key: _short(value) for key, value in row.items()}
-    with open(out / METRICS, "a", encoding="utf-8") as file:
+    with trouble_named(out / METRICS), open(out / METRICS, "a", encoding="utf-8") as file:
         file.write(json.dumps(short) + "\n")
 
 
@@ -176,6 +210,4 @@ def read_metrics(out: Path) -> list[dict[str, Any]]:
 def keep_metrics(out: Path, step: int) -> None:
     """Forgets the lines after a step: they will be written again."""
     kept = [json.dumps(row) + "\n" for row in read_metrics(out) if row.get("step", 0) <= step]
-    part = out / f".{METRICS}.{os.getpid()}.part"
-    part.write_text("".join(kept), encoding="utf-8")
-    os.replace(part, out / METRICS)
+    _write_whole(out / METRICS, "".join(kept))

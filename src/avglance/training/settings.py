@@ -23,6 +23,7 @@ class TrainSettings:
         budget: K, moments a video in validation; None: a quarter of the snippets.
         clip: largest norm of the gradient; None: what the stage says, 0: none.
         precision: "float32", or "bf16" for autocast.
+        start: a model folder whose weights the training begins with where name and shape fit; None: fresh.
     """
 
     system: str
@@ -34,6 +35,7 @@ class TrainSettings:
     budget: int | None = None
     clip: float | None = None
     precision: Literal["float32", "bf16"] = "float32"
+    start: str | None = None
 
     def __post_init__(self) -> None:
         if self.epochs < 1:

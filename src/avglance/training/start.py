@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,16 +10,18 @@ import torch
 
 from avglance.data.cache import Cache, build_cache
 from avglance.data.records import Dataset, read_dataset
-from avglance.errors import ArgumentError, DataError, MissingExtra
+from avglance.errors import DataError
 from avglance.systems import build
 from avglance.systems.base import System
-from avglance.systems.store import save_model
+from avglance.systems.store import begin_from, save_model
 from avglance.training import runfolder
 from avglance.training.batches import Batches, split
 from avglance.training.draws import WEIGHTS, seed_of
 from avglance.training.loop import Loop
+from avglance.training.machine import accelerator_for, device_name, own_draws, readers, share_threads
 from avglance.training.rates import share_epochs
 from avglance.training.settings import Told, TrainSettings
+from avglance.training.team import Team
 from avglance.training.validate import UNMEASURED_THRESHOLD, figures, span_threshold
 
 if TYPE_CHECKING:
@@ -38,12 +39,16 @@ def train(
     cache: str | Path | None = None,
     device: str = "auto",
     workers: int | None = None,
+    threads: int | None = None,
     save_minutes: float = 10.0,
     skip_broken: bool = False,
     command: str = "",
     tell: Callable[[Told], None] | None = None,
 ) -> Path:
     """Trains a system on a dataset; an unfinished run of the same settings in ``out`` is gone on with.
+
+    Where a launcher (torchrun) started several processes, each of them calls this and they train one system
+    together: each batch is shared out, and the first process alone fills the cache, validates and writes.
 
     Args:
         data: dataset folder.
@@ -52,6 +57,8 @@ def train(
         cache: where caches lie; None: ``.cache`` in the dataset folder.
         device: "auto" (CUDA where there is one), "cpu" or "cuda".
         workers: processes that fill the cache, threads that read it; None: by the cores.
+        threads: of the computation; None: those that torch has, or of several processes each its part of
+            the machine's cores.
         save_minutes: between saved states; each epoch's end is saved too.
         skip_broken: leave out videos that cannot be read, in place of an error.
         command: how the run was asked for, for its record.
@@ -62,85 +69,71 @@ def train(
 
     Raises:
         DataError: the dataset is not what it should be.
-        ArgumentError: a setting is not allowed, or ``out`` holds something else.
+        CheckpointError: the model to start from cannot be read, or nothing of it fits.
+        ArgumentError: a setting is not allowed, ``out`` holds something else, or another process stopped.
         MissingExtra: accelerate is not installed.
         KeyboardInterrupt: Ctrl-C; the run can be resumed.
     """
-    out, hear = Path(out), tell or (lambda told: None)
-    dataset = read_dataset(data)
-    with torch.random.fork_rng():  # fresh weights come from the global generator
-        torch.manual_seed(seed_of(settings.seed, WEIGHTS))
+    out, dataset = Path(out), read_dataset(data)
+    with own_draws():  # fresh weights come from the global generator
+        torch.default_generator.manual_seed(seed_of(settings.seed, WEIGHTS))
         system = build(settings.system, classes=len(dataset.classes), **settings.changes)
+    if settings.start:
+        begin_from(system, settings.start)
     k = system.check_budget(max(1, round(system.max_k / 4)) if settings.budget is None else settings.budget)
     share_epochs(system.stages(), settings.epochs)  # what is wrong there is told before anything is written
-    accelerator = _accelerator(device)
+    accelerator = accelerator_for(device)
+    team = Team.of(accelerator)
+    team.check_batch(settings.batch or system.stages()[0].batch)
+    share_threads(team, threads)
+    hear = tell if tell is not None and team.first else (lambda told: None)
     said = runfolder.describe(
-        settings, dataset, system.settings, device=str(accelerator.device), command=command
+        settings,
+        dataset,
+        system.settings,
+        device=device_name(accelerator.device),
+        processes=team.size,
+        command=command,
     )
-    there, differing = runfolder.open_run(out, said)
-    if (out / runfolder.MODEL).is_dir():
-        hear(Told("note", text=f"this run is finished: {out / runfolder.MODEL}"))
+    if team.ask_first(lambda: _is_finished(out, said, hear)):
         return out / runfolder.MODEL
-    if there:
-        hear(Told("note", text=f"going on with the run in {out}"))
-    if differing:
-        hear(
-            Told("note", text=f"other than when the run began: {', '.join(differing)}; last bits may differ")
-        )
-    kept = _cached(dataset, system, cache, workers, skip_broken, hear)
+    home = Path(cache) if cache is not None else dataset.folder / ".cache"
+    team.ask_first(lambda: _fill(dataset, system, home, workers, skip_broken, hear))
+    kept = Cache(dataset, system.view_settings, home)
     loop = _loop(system, accelerator, settings, kept, out=out, k=k, save_s=60 * save_minutes, hear=hear)
     for batches in (loop.training, loop.held_out):
         if workers and batches is not None:
             batches.workers = workers
+    team.ask_first(lambda: _write_split(loop))
     _say_plan(loop, hear)
     loop.run()
-    return _finish(loop, dataset, said)
+    team.ask_first(lambda: _finish(loop, dataset, said))
+    return out / runfolder.MODEL
 
 
-def _accelerator(device: str) -> Accelerator:
-    try:
-        from accelerate import Accelerator
-    except ImportError as error:
-        raise MissingExtra("training needs accelerate", hint="pip install 'avglance[train]'") from error
-    if device not in ("auto", "cpu", "cuda"):
-        raise ArgumentError(f"device must be 'auto', 'cpu' or 'cuda', got {device!r}", where="train")
-    if device == "cuda" and not torch.cuda.is_available():
-        raise ArgumentError(
-            "torch sees no CUDA device", where="train", hint="--device cpu, or see `avglance doctor`"
-        )
-    wanted = "cpu" if device == "cpu" or not torch.cuda.is_available() else "cuda"
-    try:
-        accelerator = Accelerator(cpu=wanted == "cpu")
-    except ValueError as error:  # it keeps its device for the life of a process
-        raise _other_device(wanted) from error
-    if accelerator.device.type != wanted:
-        raise _other_device(wanted)
-    if accelerator.num_processes > 1:
-        raise ArgumentError(
-            f"training runs in one process, {accelerator.num_processes} were started",
-            where="train",
-            hint="start it without a launcher",
-        )
-    return accelerator
+def _is_finished(out: Path, said: dict[str, Any], hear: Callable[[Told], None]) -> bool:
+    """Opens the run folder; whether its run came to its end before."""
+    there, differing = runfolder.open_run(out, said)
+    if (out / runfolder.MODEL).is_dir():
+        hear(Told("note", text=f"this run is finished: {out / runfolder.MODEL}"))
+        return True
+    if there:
+        hear(Told("note", text=f"going on with the run in {out}"))
+    if differing:
+        text = f"other than when the run began: {', '.join(differing)}; last bits may differ"
+        hear(Told("note", text=text))
+    return False
 
 
-def _other_device(wanted: str) -> ArgumentError:
-    return ArgumentError(
-        f"this process has trained on another device than {wanted} before",
-        where="train",
-        hint="train in a new process",
-    )
-
-
-def _cached(
+def _fill(
     dataset: Dataset,
     system: System,
-    folder: str | Path | None,
+    home: Path,
     workers: int | None,
     skip_broken: bool,
     hear: Callable[[Told], None],
-) -> Cache:
-    home = Path(folder) if folder is not None else dataset.folder / ".cache"
+) -> bool:
+    """Makes what is missing of the cache; True."""
     built = build_cache(
         dataset,
         system.view_settings,
@@ -151,7 +144,7 @@ def _cached(
     )
     if built.broken:
         hear(Told("note", text=f"{len(built.broken)} videos cannot be read and are left out"))
-    return Cache(dataset, system.view_settings, home)
+    return True
 
 
 def _loop(
@@ -169,17 +162,12 @@ def _loop(
     size = min(settings.batch or system.stages()[0].batch, len(training))
     if size < 2:
         raise DataError("a training needs at least two videos a batch", where=str(cache.dataset.folder))
+    team = Team.of(accelerator)
+    team.check_batch(size)
     for n in held_out.tolist():  # a wrong truth file is told now, not after the first epoch
         _ = getattr(cache.records[n].truth, "span", None)
-    runfolder.write_split(
-        out,
-        cache.dataset,
-        [cache.records[n].path for n in training],
-        [cache.records[n].path for n in held_out],
-    )
     move = int(cache.dataset.world.get("augment", {}).get("translate_px", 0))
-    threads = 1 if accelerator.device.type == "cpu" else min(8, os.cpu_count() or 1)
-    shared = {"seed": settings.seed, "translate_px": move, "workers": threads}
+    shared = {"seed": settings.seed, "translate_px": move, "workers": readers(team)}
     return Loop(
         system,
         accelerator,
@@ -193,11 +181,23 @@ def _loop(
     )
 
 
+def _write_split(loop: Loop) -> bool:
+    """Writes which files train and which are held out; True."""
+    cache, held = loop.training.cache, loop.held_out
+    sides = [loop.training.indices.tolist(), held.indices.tolist() if held is not None else []]
+    training, held_out = ([cache.records[n].path for n in side] for side in sides)
+    runfolder.write_split(loop.out, cache.dataset, training, held_out)
+    return True
+
+
 def _say_plan(loop: Loop, hear: Callable[[Told], None]) -> None:
     held = len(loop.held_out.indices) if loop.held_out is not None else 0
     size, steps = loop.training.size, loop.training.steps
     text = f"{loop.settings.system}: {len(loop.training.indices)} videos to train on, {held} held out, "
-    text += f"{loop.settings.epochs} epochs of {steps} steps of {size} videos, on {loop.accelerator.device}"
+    text += f"{loop.settings.epochs} epochs of {steps} steps of {size} videos, "
+    text += f"on {device_name(loop.team.device)}"
+    if loop.team.size > 1:
+        text += f", in {loop.team.size} processes"
     hear(Told("note", text=text))
     for stage in loop.stages:
         rates = ", ".join(f"{group.rate * size / stage.batch:.3g}" for group in stage.groups)
@@ -205,8 +205,8 @@ def _say_plan(loop: Loop, hear: Callable[[Told], None]) -> None:
         hear(Told("note", text=f"stage {stage.name}: rate {rates}{scaled if size != stage.batch else ''}"))
 
 
-def _finish(loop: Loop, dataset: Dataset, said: dict[str, Any]) -> Path:
-    """Writes the model folder of a run that came to its end."""
+def _finish(loop: Loop, dataset: Dataset, said: dict[str, Any]) -> bool:
+    """Writes the model folder of a run that came to its end; True."""
     measured: dict[str, float] = {"span_threshold": UNMEASURED_THRESHOLD}
     metrics: dict[str, Any] = {}
     if loop.held_out is not None and loop.said is not None:
@@ -231,7 +231,10 @@ def _finish(loop: Loop, dataset: Dataset, said: dict[str, Any]) -> Path:
         "data": said["data"] | {"folder": dataset.folder.resolve().name, "seed": dataset.world.get("seed")},
         "epochs": loop.settings.epochs,
         "checkpoint": "the last epoch",
-        **{name: said[name] for name in ("command", "settings", "seed", "versions", "device", "threads")},
+        **{name: said[name] for name in ("command", "settings", "seed", "versions")},
+        **{name: said[name] for name in ("device", "threads", "processes")},
         "seconds": round(loop.place.seconds, 1),
     }
-    return save_model(loop.system, loop.out / runfolder.MODEL, classes=dataset.classes, card=card)
+    with runfolder.trouble_named(loop.out / runfolder.MODEL):
+        save_model(loop.system, loop.out / runfolder.MODEL, classes=dataset.classes, card=card)
+    return True

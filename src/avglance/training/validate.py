@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import threading
 from dataclasses import dataclass
 
 import numpy as np
@@ -35,13 +36,25 @@ class Answers:
 
 
 @torch.no_grad()
-def answers(system: System, batches: Batches, k: int, *, device: torch.device) -> Answers:
-    """The dense answers to all videos of ``batches``, in evaluation mode; the mode is put back."""
+def answers(
+    system: System,
+    batches: Batches,
+    k: int,
+    *,
+    device: torch.device,
+    asked: threading.Event | None = None,
+) -> Answers | None:
+    """The dense answers to all videos of ``batches``, in evaluation mode; the mode is put back.
+
+    None where ``asked`` was set on the way: whoever interrupts need not wait for the last video.
+    """
     was_training = system.training
     system.eval()
     rows: list[tuple[NDArray[np.float64], ...]] = []
     try:
         for clips in batches.plain():
+            if asked is not None and asked.is_set():
+                return None
             found: Decision = system(clips.to(device), k)
             parts = (
                 found.scores,
