@@ -67,6 +67,9 @@ class FakeFiles:
         return self
 
     def __exit__(self, *_):
+        self.close()
+
+    def close(self):
         self.closed = True
 
     def sounds(self, at):

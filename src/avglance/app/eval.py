@@ -19,6 +19,11 @@ DONE, UNREADABLE, SOME_FAILED = 0, 3, 6
 PLAIN_LINE_S = 30.0  # without a terminal, one line of progress every so many seconds
 NAMED = 10  # failures and classes that the table names
 SOUND = {"none": "its own", "swap_sound": "of another video", "mute": "none"}
+TOLD = {
+    "true_moments": "told which moments are the event's",
+    "true_patches": "told where the object is",
+    "true_both": "told the moments and the places",
+}
 EPILOG = """The table goes to stdout; --json prints one JSON object in its place; --out keeps that object with
 one row a video. What is measured against a known event (moment recall, patch hit, spans) appears where the
 dataset holds its truth.
@@ -43,6 +48,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="control: each video with the sound of another class's video",
     )
     sound.add_argument("--mute", action="store_true", help="control: without sound")
+    sound.add_argument(
+        "--tell",
+        choices=("moments", "patches", "both"),
+        help="control: tell the true moments or places, to see what perfect choosing or aiming would give",
+    )
+    parser.add_argument(
+        "--cache",
+        type=Path,
+        metavar="DIR",
+        help="read the training cache below DIR (made where it is missing) in place of the files: for many "
+        "evaluations of one dataset; says nothing about the clock",
+    )
     parser.add_argument(
         "--device", default="auto", choices=("auto", "cpu", "cuda", "mps"), help="where to compute"
     )
@@ -70,7 +87,8 @@ def run(args: argparse.Namespace) -> int:
         dataset,
         budget=api.Model(loaded).budget(args.budget),
         batch=args.batch,
-        control="swap_sound" if args.swap_sound else "mute" if args.mute else "none",
+        control=control(args),
+        cache=open_cache(args, dataset, loaded.system.view_settings),
         limit=args.limit,
         workers=workers,
         progress=None if args.quiet else progress(live=sys.stderr.isatty() and not args.json),
@@ -85,6 +103,24 @@ def run(args: argparse.Namespace) -> int:
     if not found["failed"]:
         return DONE
     return SOME_FAILED if found["videos"] else UNREADABLE
+
+
+def control(args: argparse.Namespace) -> Any:
+    """The control that the options ask for."""
+    if args.tell:
+        return f"true_{args.tell}"
+    return "swap_sound" if args.swap_sound else "mute" if args.mute else "none"
+
+
+def open_cache(args: argparse.Namespace, dataset: Any, settings: Any) -> Any:
+    """The cache of a dataset below ``--cache``, made where it is missing; None without the option."""
+    if args.cache is None:
+        return None
+    from avglance.data.cache import Cache, build_cache
+
+    step = None if args.quiet else progress(live=sys.stderr.isatty() and not args.json)
+    build_cache(dataset, settings, args.cache, progress=None if step is None else lambda a, b: step(a, b, 0))
+    return Cache(dataset, settings, args.cache)
 
 
 def check_values(args: argparse.Namespace) -> None:
@@ -150,6 +186,8 @@ def command(args: argparse.Namespace) -> str:
         if getattr(args, name):
             words += [f"--{name}", str(getattr(args, name))]
     words += ["--swap-sound"] * args.swap_sound + ["--mute"] * args.mute
+    words += ["--tell", args.tell] if args.tell else []
+    words += ["--cache", str(args.cache)] if args.cache else []
     return shlex.join(words)
 
 
@@ -173,9 +211,13 @@ def _head(found: dict[str, Any], ink: Ink) -> list[str]:
     lines = [
         f"{ink(clean(model['name']), 'bold')} ({clean(model['system'])}) on {clean(kind)}: "
         f"{found['videos']} videos answered, {found['failed']} failed",
-        f"  K = {settings['budget']} of T = {settings['snippets']}, sound: {SOUND[settings['control']]}, "
-        f"{found['heard']} videos heard",
+        f"  K = {settings['budget']} of T = {settings['snippets']}, "
+        f"sound: {SOUND.get(settings['control'], 'its own')}, {found['heard']} videos heard",
     ]
+    if settings["control"] in TOLD:
+        lines.append(f"  ! {TOLD[settings['control']]}")
+    if settings.get("cached"):
+        lines.append("  ! from a cache: the seconds leave decoding out")
     if settings["control"] == "swap_sound" and found["donors_sharing_a_label"]:
         lines.append(
             f"  ! {found['donors_sharing_a_label']} videos got the sound of a video of their own class"
@@ -223,10 +265,11 @@ def _cost(found: dict[str, Any], ink: Ink) -> list[str]:
             f"smallest {gmacs(spread['min'] * 1e9)}, median {gmacs(spread['p50'] * 1e9)}, "
             f"largest {gmacs(spread['max'] * 1e9)}"
         )
-    lines.append(
-        f"  frames: {frames['delivered']:.1f} of {frames['whole']:.0f} looked at, "
-        f"{frames['decoded']:.1f} decoded on the way"
-    )
+    if not found["settings"].get("cached"):
+        lines.append(
+            f"  frames: {frames['delivered']:.1f} of {frames['whole']:.0f} looked at, "
+            f"{frames['decoded']:.1f} decoded on the way"
+        )
     at_once = found["settings"]["workers"]
     lines.append(f"  wall clock: {duration(found['wall_s_per_video'])} a video, {at_once} batches at once")
     return lines

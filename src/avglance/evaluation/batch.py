@@ -10,16 +10,18 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from avglance.data.cache import Cache
 from avglance.data.records import Record
 from avglance.evaluation.answers import Answer, known_truth
+from avglance.evaluation.cached import CachedView
 from avglance.evaluation.controls import Muted, SwappedSound
 from avglance.parts.meter import Meter
-from avglance.systems.base import Decision, System
+from avglance.systems.base import Decision, System, Told
 from avglance.systems.spans import spans_of
 from avglance.types import Failure, Span
-from avglance.views import FileView, View
+from avglance.views import FileView, View, file_to_square
 
-Control = Literal["none", "swap_sound", "mute"]
+Control = Literal["none", "swap_sound", "mute", "true_moments", "true_patches", "true_both"]
 
 
 @dataclass(frozen=True)
@@ -33,12 +35,13 @@ class Batch:
 
 @dataclass(frozen=True)
 class Looks:
-    """How every batch is looked at: the system, its classes, K and the span threshold."""
+    """How every batch is looked at; with ``cache`` that is read in place of the files."""
 
     system: System
     classes: tuple[str, ...]
     k: int
     threshold: float
+    cache: Cache | None = None
 
 
 @dataclass(frozen=True)
@@ -64,16 +67,20 @@ def recognise_batch(batch: Batch, looks: Looks) -> Spent:
     """Answers of one batch; the files are open only meanwhile."""
     system, meter = looks.system, Meter(len(batch.records))
     with ExitStack() as stack:
-        files = stack.enter_context(_view(batch.records, looks))
+        files = _view(batch.records, looks)
+        stack.callback(files.close)
         view: View = files
         if batch.control == "swap_sound":
-            view = SwappedSound(files, stack.enter_context(_view(batch.donors, looks)))
+            donors = _view(batch.donors, looks)
+            stack.callback(donors.close)
+            view = SwappedSound(files, donors)
         elif batch.control == "mute":
             view = Muted(files)
         arrays = None
         if any(error is None for error in files.errors):
             with torch.inference_mode():
-                arrays = _arrays(system.recognise(view, looks.k, meter=meter))
+                extra = {"told": _told(batch, files)} if batch.control.startswith("true_") else {}
+                arrays = _arrays(system.recognise(view, looks.k, meter=meter, **extra))
         seconds = meter.seconds | {
             "decode": float(np.sum(getattr(view, "decode_s", 0.0)))
         }  # opening counts too
@@ -91,8 +98,28 @@ def recognise_batch(batch: Batch, looks: Looks) -> Spent:
     return Spent(tuple(answers), seconds)
 
 
-def _view(records: tuple[Record, ...], looks: Looks) -> FileView:
-    return FileView([r.path for r in records], looks.system.view_settings, threads=1)
+def _view(records: tuple[Record, ...], looks: Looks) -> FileView | CachedView:
+    paths = [r.path for r in records]
+    if looks.cache is not None:
+        return CachedView(looks.cache, paths)
+    return FileView(paths, looks.system.view_settings, threads=1)
+
+
+def _told(batch: Batch, files: FileView | CachedView) -> Told:
+    """The truth that a control tells: which snippets are the event's, where its object is."""
+    moments = np.zeros(files.times.shape, dtype=bool)
+    centres = np.full((*files.times.shape, 2), np.nan)
+    for b, record in enumerate(batch.records):
+        event, middle, _ = known_truth(record.truth, files.times[b])
+        info = files.infos[b]
+        if event is not None and info is not None:
+            moments[b] = event
+            placed = file_to_square(middle, info.width, info.height, files.settings)
+            centres[b] = np.where(event[:, None], placed, np.nan)
+    return Told(
+        torch.from_numpy(moments) if batch.control != "true_patches" else None,
+        torch.from_numpy(centres) if batch.control != "true_moments" else None,
+    )
 
 
 def _arrays(decision: Decision) -> _Arrays:
@@ -107,7 +134,7 @@ def _arrays(decision: Decision) -> _Arrays:
 
 def _answer(
     record: Record,
-    files: FileView,
+    files: FileView | CachedView,
     view: View,
     arrays: _Arrays,
     b: int,

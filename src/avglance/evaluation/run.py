@@ -7,6 +7,7 @@ Each file gets one decoder thread: with more, a decoder reads ahead, by a frame 
 
 from __future__ import annotations
 
+import inspect
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -16,6 +17,7 @@ from typing import TYPE_CHECKING, Any, get_args
 import numpy as np
 import torch
 
+from avglance.data.cache import Cache
 from avglance.data.records import Dataset, Record
 from avglance.errors import ArgumentError, DataError
 from avglance.evaluation.answers import Answer
@@ -41,7 +43,8 @@ class EvaluationSettings:
         budget: K, close looks a video; None: 4, or as many as the system can spend.
         batch: videos in one ``recognise``.
         control: ``swap_sound`` gives each video the sound of another, of another class where there is one;
-            ``mute`` makes nothing audible.
+            ``mute`` makes nothing audible; ``true_moments``, ``true_patches`` and ``true_both`` tell the
+            system what choosing and aiming are there to find (systems that choose or aim alone).
         limit: only the first so many videos of the manifest.
         workers: batches at work at once.
         seed: of the control's permutation and of the bootstrap.
@@ -76,6 +79,7 @@ def evaluate(
     limit: int | None = None,
     workers: int = 1,
     seed: int = 0,
+    cache: Cache | None = None,
     progress: Progress | None = None,
 ) -> dict[str, Any]:
     """Figures of a model on a dataset, with their cost and one row a video: plain values, None for unknown.
@@ -90,6 +94,7 @@ def evaluate(
         limit: only the first so many videos.
         workers: batches at work at once.
         seed: of the control and of the bootstrap.
+        cache: of this dataset, read in place of the files: quicker, without the clock of decoding.
         progress: called with videos done, videos in all, failures so far.
 
     Raises:
@@ -104,7 +109,9 @@ def evaluate(
     records, classes = dataset.records[:limit], tuple(model.classes)
     unknown = _unknown_classes(records, classes)
     batches, shared = _batches(records, settings)
-    looks = Looks(system, classes, k, float(model.card.get("span_threshold", 0.0)))
+    if control.startswith("true_") and "told" not in inspect.signature(system.recognise).parameters:
+        raise ArgumentError(f"{system.name} neither chooses nor aims", where="evaluate", hint="no --true-...")
+    looks = Looks(system, classes, k, float(model.card.get("span_threshold", 0.0)), cache)
     start, answers, seconds, failed = time.perf_counter(), list[Answer | Failure](), dict[str, float](), 0
     for spent in _go(batches, looks, workers):
         answers += spent.answers
@@ -123,7 +130,8 @@ def evaluate(
             wall_s=time.perf_counter() - start,
             whole_macs=system.whole_macs(),
             seed=seed,
-            about=_about(model, dataset) | {"settings": asdict(settings) | _grid(system, k)},
+            about=_about(model, dataset)
+            | {"settings": asdict(settings) | _grid(system, k) | {"cached": cache is not None}},
             notes={"unknown_classes": unknown, "donors_sharing_a_label": shared},
         )
     )

@@ -1,0 +1,77 @@
+"""A cache in place of the files, and what a system does that is told the truth."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from avglance.data.cache import Cache, build_cache
+from avglance.data.glanceworld import make_world
+from avglance.data.records import read_dataset
+from avglance.errors import ArgumentError, DataError
+from avglance.evaluation import evaluate
+from avglance.evaluation.cached import CachedView
+from avglance.systems import build
+from avglance.systems.store import LoadedModel
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory):
+    """A dataset of three videos and its cache."""
+    folder = tmp_path_factory.mktemp("world")
+    dataset = read_dataset(make_world(folder / "w", videos=3, seed=5, workers=1))
+    settings = build("avgn_nano", classes=20).view_settings
+    build_cache(dataset, settings, folder / "cache", workers=1)
+    return dataset, Cache(dataset, settings, folder / "cache")
+
+
+@pytest.fixture(scope="module")
+def loaded(world):
+    torch.manual_seed(0)
+    system = build("avgn_nano", classes=20).eval()
+    return LoadedModel(system, world[0].classes, {"name": "untrained"}, world[0].folder, "0" * 64)
+
+
+def test_the_cache_gives_the_figures_of_the_files(world, loaded):
+    dataset, cache = world
+    files, kept = (evaluate(loaded, dataset, budget=3, cache=c) for c in (None, cache))
+    assert (files["settings"]["cached"], kept["settings"]["cached"]) == (False, True)
+    assert files["gmacs"] == kept["gmacs"]
+    assert kept["frames"]["decoded"] == 0
+    for one, other in zip(files["rows"], kept["rows"], strict=True):
+        assert [m["snippet"] for m in one["moments"]] == [m["snippet"] for m in other["moments"]]
+        scores, again = (dict(row["labels"]) for row in (one, other))
+        both = set(scores) & set(again)
+        assert both
+        assert all(scores[name] == pytest.approx(again[name], abs=2e-2) for name in both)
+        assert one["event_snippets"] == other["event_snippets"]
+
+
+def test_a_video_that_the_cache_does_not_hold_is_named(world):
+    with pytest.raises(DataError, match=r"does not hold .*other\.mp4"):
+        CachedView(world[1], ["other.mp4"])
+
+
+def test_truth_that_is_told_is_followed(world, loaded):
+    dataset, cache = world
+    plain = evaluate(loaded, dataset, budget=4, cache=cache)
+    moments = evaluate(loaded, dataset, budget=4, cache=cache, control="true_moments")
+    both = evaluate(loaded, dataset, budget=4, cache=cache, control="true_both")
+    assert moments["moment_recall"] == both["moment_recall"] == 1.0
+    assert both["patch_hit"] == 1.0
+    assert both["patch_chances"] == sum(min(4, len(row["event_snippets"])) for row in both["rows"])
+    assert plain["moment_recall"] < 1.0, "an untrained system does not find them by itself"
+    places = evaluate(loaded, dataset, budget=4, cache=cache, control="true_patches")
+    assert [m["snippet"] for m in places["rows"][0]["moments"]] == [
+        m["snippet"] for m in plain["rows"][0]["moments"]
+    ]
+    assert np.nan_to_num(places["patch_hit"] or 1.0) == 1.0
+
+
+def test_a_system_that_chooses_nothing_cannot_be_told(world):
+    system = build("tsn_nano", classes=20).eval()
+    system.name = "tsn_nano"
+    model = LoadedModel(system, world[0].classes, {}, world[0].folder, "0" * 64)
+    with pytest.raises(ArgumentError, match="tsn_nano neither chooses nor aims"):
+        evaluate(model, world[0], control="true_both")
