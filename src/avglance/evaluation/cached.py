@@ -8,8 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-import torch
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from avglance.data.cache import Cache
 from avglance.errors import DataError, MediaError
@@ -19,7 +18,7 @@ from avglance.types import Condition, MediaInfo
 from avglance.views import square_to_file
 
 
-class CachedView:
+class CachedView(TensorView):
     """Serves videos of a cache as ``FileView`` serves files.
 
     Args:
@@ -36,45 +35,14 @@ class CachedView:
         if missing:
             raise DataError(f"the cache does not hold {missing[0]}", where=str(cache.folder))
         wanted = [rows[str(path)] for path in paths]
-        items = [cache.item(row) for row in wanted]
-        clips = Clips(
-            **{name: torch.from_numpy(np.stack([item[name] for item in items])) for name in items[0]}
-        )
-        self._view, self.settings = TensorView(clips, cache.settings), cache.settings
+        super().__init__(Clips.stack([cache.item(row) for row in wanted]), cache.settings)
         facts = [cache.facts(row) for row in wanted]
         self._sizes = [(width, height) for _, width, height in facts]
         self.infos = [MediaInfo(duration_s, w, h, 0.0, False, "cache", "jpeg") for duration_s, w, h in facts]
-        self.errors: list[MediaError | None] = [None] * len(items)
-        self.frames_delivered = np.zeros(len(items), dtype=np.int64)
-        self.frames_decoded = np.zeros(len(items), dtype=np.int64)
-        self.decode_s = np.zeros(len(items))
-
-    @property
-    def times(self) -> NDArray[np.float64]:
-        """Seconds of the pictures, shape (B, T)."""
-        return self._view.times
-
-    @property
-    def visible(self) -> NDArray[np.bool_]:
-        """Whether there is a picture, shape (B, T)."""
-        return self._view.visible
-
-    @property
-    def audible(self) -> NDArray[np.bool_]:
-        """Whether there is sound, shape (B, T)."""
-        return self._view.audible
-
-    def sounds(self, at: ArrayLike) -> NDArray[np.float32]:
-        """Log-mels of places (n, 2): (n, 1, F, M)."""
-        return self._view.sounds(np.asarray(at))
-
-    def pictures(self, at: ArrayLike) -> NDArray[np.uint8]:
-        """Glance pictures of places (n, 2): (n, 3, G, G)."""
-        return self._view.pictures(np.asarray(at))
-
-    def patches(self, at: ArrayLike, boxes: ArrayLike) -> NDArray[np.float32]:
-        """Patches (n, 3, P, P) of places at boxes (n, 4)."""
-        return self._view.patches(np.asarray(at), np.asarray(boxes))
+        self.errors: list[MediaError | None] = [None] * len(wanted)
+        self.frames_delivered = np.zeros(len(wanted), dtype=np.int64)
+        self.frames_decoded = np.zeros(len(wanted), dtype=np.int64)
+        self.decode_s = np.zeros(len(wanted))
 
     def box_px(self, b: int, box: ArrayLike) -> tuple[int, int, int, int]:
         """A box of video ``b`` in pixels of its file's picture."""

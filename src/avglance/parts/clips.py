@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
+from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from avglance.errors import ShapeError
@@ -61,6 +64,12 @@ class Clips:
             raise ShapeError(
                 f"targets must be (B, C) with B = {lead[0]}, got {tuple(self.targets.shape)}", where="Clips"
             )
+
+    @classmethod
+    def stack(cls, items: Sequence[Mapping[str, NDArray[Any]]]) -> Clips:
+        """A batch of single videos, as a cache gives them: arrays by field, without the axis B."""
+        names = [f.name for f in fields(cls)]
+        return cls(**{name: torch.from_numpy(np.stack([item[name] for item in items])) for name in names})
 
     def __len__(self) -> int:
         return self.pictures.shape[0]

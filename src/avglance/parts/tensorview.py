@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from avglance.errors import ArgumentError, ShapeError
 from avglance.parts.clips import Clips
@@ -38,14 +38,14 @@ class TensorView:
         self._sounds = clips.sounds.cpu().numpy()
         self.asked = {"sounds": 0, "pictures": 0, "patches": 0}
 
-    def sounds(self, at: NDArray[np.int64]) -> NDArray[np.float32]:
+    def sounds(self, at: ArrayLike) -> NDArray[np.float32]:
         """Log-mels of these places, float32 (n, 1, F, M); silence where nothing is audible."""
         rows, cols = self._places(at, "sounds")
         out = self._sounds[rows, cols].astype(np.float32)
         out[~self.audible[rows, cols]] = np.float32(np.log(0.001))
         return out
 
-    def pictures(self, at: NDArray[np.int64]) -> NDArray[np.uint8]:
+    def pictures(self, at: ArrayLike) -> NDArray[np.uint8]:
         """Glance pictures of these places, uint8 (n, 3, G, G); black where nothing is visible."""
         rows, cols = self._places(at, "pictures")
         squares = self._squares(rows, cols)
@@ -53,9 +53,10 @@ class TensorView:
             return squares
         return resize(squares, self.settings.glance_side)
 
-    def patches(self, at: NDArray[np.int64], boxes: NDArray[np.floating]) -> NDArray[np.float32]:
+    def patches(self, at: ArrayLike, boxes: ArrayLike) -> NDArray[np.float32]:
         """Patches of these places, float32 (n, 3, P, P) in 0..255; ``boxes`` (n, 4) xyxy fractions."""
         rows, cols = self._places(at, "patches")
+        boxes = np.asarray(boxes)
         if boxes.shape != (len(rows), 4):
             raise ShapeError(f"boxes must be ({len(rows)}, 4), got {boxes.shape}", where="TensorView.patches")
         return crop_patches(self._squares(rows, cols), boxes, self.settings.patch_side)
@@ -65,7 +66,7 @@ class TensorView:
         squares[~self.visible[rows, cols]] = 0
         return squares
 
-    def _places(self, at: NDArray[np.int64], kind: str) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    def _places(self, at: ArrayLike, kind: str) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         at = np.asarray(at)
         if at.ndim != 2 or at.shape[1] != 2:
             raise ShapeError(f"places must be (n, 2), got {at.shape}", where=f"TensorView.{kind}")

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from avglance.data.cache import Cache
@@ -54,11 +53,6 @@ def split(records: Sequence[Record], share: float, seed: int) -> tuple[NDArray[n
     inside = np.zeros(len(records), bool)
     inside[held] = True
     return np.flatnonzero(~inside), np.flatnonzero(inside)
-
-
-def collate(items: Sequence[dict[str, Any]]) -> Clips:
-    """Items of a cache as one batch."""
-    return Clips(**{name: torch.from_numpy(np.stack([item[name] for item in items])) for name in items[0]})
 
 
 @dataclass
@@ -112,6 +106,6 @@ class Batches:
                 if n < len(rows):
                     waiting.append([pool.submit(self._item, index, epoch) for index in rows[n]])
                 if n >= AHEAD:
-                    yield collate([future.result() for future in waiting.popleft()])
+                    yield Clips.stack([future.result() for future in waiting.popleft()])
         finally:
             pool.shutdown(wait=True, cancel_futures=True)
