@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import sys
 
 import pytest
@@ -107,6 +108,20 @@ def test_a_failed_job_leaves_the_others_alone_and_what_is_there_is_kept(tmp_path
 
 def test_a_job_that_makes_nothing_has_failed(tmp_path, python_jobs):
     assert ablate.work([job(tmp_path, "a", "pass")], 1)
+
+
+def test_told_to_end_it_ends_its_jobs_too(tmp_path, python_jobs):
+    """A job that waits for the signal, and writes that it came: the signal reaches it through us."""
+    slow = (
+        "import os, pathlib, signal, sys, time; made = pathlib.Path('{made}');"
+        "signal.signal(signal.SIGTERM, lambda *_: (made.with_suffix('.ended').write_text('x'), sys.exit(1)));"
+        "os.kill(os.getppid(), signal.SIGTERM); time.sleep(60)"
+    )
+    before = signal.getsignal(signal.SIGTERM)
+    with pytest.raises(KeyboardInterrupt):
+        ablate.work([job(tmp_path, "a", slow)], 1)
+    assert (tmp_path / "a.ended").exists()
+    assert signal.getsignal(signal.SIGTERM) is before
 
 
 def test_seeds_are_taken_once():

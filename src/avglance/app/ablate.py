@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from avglance.app.ablations import GROUPS, ROWS, Row
-from avglance.app.render import clean, duration
+from avglance.app.render import clean, clock
 from avglance.errors import ArgumentError, DataError
 
 DONE, SOME_FAILED = 0, 6
@@ -95,8 +95,8 @@ def run(args: argparse.Namespace) -> int:
         for job in (*trainings, *looks):
             print(shlex.join(("avglance", *job.words)))
         return DONE
-    args.out.mkdir(parents=True, exist_ok=True)
     build_caches(args, rows)
+    args.out.mkdir(parents=True, exist_ok=True)
     failed = work(trainings, jobs)
     lost = {job.makes.parent for job in failed}
     failed += work([job for job in looks if job.makes.parent not in lost], 1)
@@ -245,6 +245,9 @@ def work(todo: list[Job], at_once: int) -> list[Job]:
     waiting = [job for job in todo if not job.makes.exists()]
     total, begun, failed = len(waiting), time.monotonic(), list[Job]()
     running: dict[Job, subprocess.Popen[bytes]] = {}
+    before = signal.signal(
+        signal.SIGTERM, signal.default_int_handler
+    )  # or the trainings would be left behind
     try:
         while waiting or running:
             while waiting and len(running) < at_once:
@@ -257,16 +260,18 @@ def work(todo: list[Job], at_once: int) -> list[Job]:
                 done = total - len(waiting) - len(running)
                 left = (time.monotonic() - begun) / done * (total - done)
                 print(
-                    f"{done} of {total} done, about {duration(left)} left: {job.name}",
+                    f"{done} of {total} done, {clock(round(left)).removesuffix('.0')} left: {job.name}",
                     file=sys.stderr,
                     flush=True,
                 )
     except BaseException:
         for child in running.values():
-            child.send_signal(signal.SIGINT)
+            child.terminate()  # a training saves its state; in the background Ctrl-C may be ignored
         for child in running.values():
             child.wait()
         raise
+    finally:
+        signal.signal(signal.SIGTERM, before)
     return failed
 
 
