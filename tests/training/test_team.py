@@ -24,6 +24,7 @@ from avglance.training.draws import LOSSES, seed_of
 from avglance.training.resume import newest, read_place
 from avglance.training.runfolder import read_metrics
 from avglance.training.team import Team
+from avglance.training.validate import answers
 
 ROOT = Path(__file__).resolve().parents[2]
 WAIT_S = 900  # on a machine that does much else
@@ -165,17 +166,19 @@ def test_two_processes_learn_what_one_does_and_end_with_the_same_bits(cache, tin
     assert steps == sorted(set(steps))
     found = [row for row in rows if row["kind"] == "validation"]
     assert len(found) == 60
-    spread = []
-    for seed in range(3, 7):  # what another seed of everything but data and first weights gives
-        loop = make_loop(cache, tmp_path / f"one{seed}", batch=5, epochs=60, seed=seed)
-        loop.run()
-        assert not same(together, weights(loop.system))  # batch norm saw the shares: other bits
-        spread.append(read_metrics(tmp_path / f"one{seed}")[-1])
-    for name in ("top1", "map", "moment_recall"):
-        assert min(row[name] for row in spread) <= found[-1][name] <= max(row[name] for row in spread), name
-    losses = [row["loss"] for row in rows if row["kind"] == "train"]
-    alone = [row["loss"] for row in read_metrics(tmp_path / "one3") if row["kind"] == "train"]
-    assert np.abs(np.subtract(losses, alone)).mean() < 0.2
+    alone = make_loop(cache, tmp_path / "one", batch=5, epochs=60, seed=3)
+    alone.run()
+    alone_rows = read_metrics(tmp_path / "one")
+    assert not same(together, weights(alone.system))  # batch norm saw the shares: other bits
+    losses = [[row["loss"] for row in part if row["kind"] == "train"] for part in (rows, alone_rows)]
+    assert len(losses[0]) == len(losses[1])
+    early = np.abs(np.subtract(*losses))[:10].mean()  # later they go their own ways
+    assert early < 0.1 * np.mean(losses[1][:10])
+    for found in (together, weights(alone.system)):  # held out are three videos: too few to tell
+        alone.system.load_state_dict(found)
+        said = answers(alone.system, alone.training, 2, device=torch.device("cpu"))
+        first = said.targets.argmax(1) == 0
+        assert said.scores[first, 0].min() > said.scores[~first, 0].max()  # the classes are told apart
 
 
 @pytest.mark.slow
