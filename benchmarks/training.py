@@ -35,7 +35,7 @@ from avglance.data.records import read_dataset
 from avglance.parts.clips import Clips
 from avglance.systems import build
 from avglance.systems.base import Stage
-from avglance.training import TrainSettings, batches
+from avglance.training import TrainSettings
 from avglance.training.allocator import keep_memory
 from avglance.training.batches import Batches, split
 from avglance.training.loop import Loop
@@ -166,9 +166,9 @@ def steps_of(loop: Loop, clock: Clock, stage: Stage, count: int) -> list[dict[st
 def reading(loop: Loop, count: int) -> list[dict[str, float]]:
     """Seconds by piece of reading ``count`` batches, one after the other, with nothing beside it."""
     clock, cache = Clock(torch.device("cpu")), loop.training.cache
-    kept = cache_room.shift, batches.collate
+    kept = cache_room.shift, Clips.stack
     cache_room.shift = clock.wrap("moving", cache_room.shift)
-    batches.collate = clock.wrap("collating", batches.collate)
+    Clips.stack = clock.wrap("collating", Clips.stack)  # type: ignore[method-assign]
     if hasattr(cache, "_pictures"):
         cache._pictures = clock.wrap("JPEG decoding", cache._pictures)
     found = []
@@ -176,9 +176,9 @@ def reading(loop: Loop, count: int) -> list[dict[str, float]]:
         rows = loop.training.indices[: loop.training.size].tolist()
         with clock.named("opening, sound, masks"):
             items = [loop.training._item(index, n) for index in rows]
-        batches.collate(items)
+        Clips.stack(items)
         found.append(clock.take())
-    cache_room.shift, batches.collate = kept
+    cache_room.shift, Clips.stack = kept  # type: ignore[method-assign]
     vars(cache).pop("_pictures", None)
     return found[1:]
 

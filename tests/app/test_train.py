@@ -118,6 +118,15 @@ def test_options_win_a_place_among_the_settings():
     assert command.changes(args) == {"rate": 0.01, "snippets": 8, "tau": 2.0, "hear_aim": False}
 
 
+@pytest.mark.parametrize("word", ["none", "None"])
+def test_none_is_a_word_where_the_setting_is_one(word):
+    parser = argparse.ArgumentParser()
+    command.add_arguments(parser)
+    options = ["--setting", "patch", word.lower(), "--setting", "train_looks", word]
+    args = parser.parse_args(["data", "--system", "avgn_nano", "--out", "run", *options])
+    assert command.changes(args) == {"patch": "none", "train_looks": None}
+
+
 def test_without_a_terminal_a_line_every_half_minute_with_the_time_left(capsys, monkeypatch):
     now = [0.0]
     monkeypatch.setattr(command.time, "monotonic", lambda: now[0])

@@ -69,6 +69,13 @@ def test_truth_that_is_told_is_followed(world, loaded):
     assert np.nan_to_num(places["patch_hit"] or 1.0) == 1.0
 
 
+def test_evenly_spaced_moments_are_looked_at_where_that_is_asked(world, loaded):
+    dataset, cache = world
+    for k, where in ((4, [2, 6, 10, 14]), (1, [8])):
+        even = evaluate(loaded, dataset, budget=k, cache=cache, control="uniform")
+        assert all(sorted(m["snippet"] for m in row["moments"]) == where for row in even["rows"])
+
+
 def test_a_system_that_chooses_nothing_cannot_be_told(world):
     system = build("tsn_nano", classes=20).eval()
     system.name = "tsn_nano"

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 DEAF = {"hear_choose": False, "hear_aim": False, "hear_answer": False}
-CONTROLS = ("", "--swap-sound", "--mute", "--tell moments", "--tell patches", "--tell both")
+CONTROLS = ("", "--swap-sound", "--mute", "--uniform", "--tell moments", "--tell patches", "--tell both")
 
 
 @dataclass(frozen=True)

@@ -23,6 +23,7 @@ TOLD = {
     "true_moments": "told which moments are the event's",
     "true_patches": "told where the object is",
     "true_both": "told the moments and the places",
+    "uniform": "looked at evenly spaced moments, whatever their saliency",
 }
 EPILOG = """The table goes to stdout; --json prints one JSON object in its place; --out keeps that object with
 one row a video. What is measured against a known event (moment recall, patch hit, spans) appears where the
@@ -41,17 +42,22 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--force", action="store_true", help="replace FILE.json if it is there")
     parser.add_argument("--limit", type=int, metavar="N", help="only the first N videos of the manifest")
     parser.add_argument("--batch", type=int, default=16, metavar="N", help="videos at once (default: 16)")
-    sound = parser.add_mutually_exclusive_group()
-    sound.add_argument(
+    steer = parser.add_mutually_exclusive_group()
+    steer.add_argument(
         "--swap-sound",
         action="store_true",
         help="control: each video with the sound of another class's video",
     )
-    sound.add_argument("--mute", action="store_true", help="control: without sound")
-    sound.add_argument(
+    steer.add_argument("--mute", action="store_true", help="control: without sound")
+    steer.add_argument(
         "--tell",
         choices=("moments", "patches", "both"),
         help="control: tell the true moments or places, to see what perfect choosing or aiming would give",
+    )
+    steer.add_argument(
+        "--uniform",
+        action="store_true",
+        help="control: look at evenly spaced moments, to see what choosing is worth",
     )
     parser.add_argument(
         "--cache",
@@ -109,7 +115,8 @@ def control(args: argparse.Namespace) -> Any:
     """The control that the options ask for."""
     if args.tell:
         return f"true_{args.tell}"
-    return "swap_sound" if args.swap_sound else "mute" if args.mute else "none"
+    words = (("swap_sound", args.swap_sound), ("mute", args.mute), ("uniform", args.uniform))
+    return next((name for name, asked in words if asked), "none")
 
 
 def open_cache(args: argparse.Namespace, dataset: Any, settings: Any) -> Any:
@@ -185,7 +192,7 @@ def command(args: argparse.Namespace) -> str:
     for name in ("budget", "limit", "batch", "threads"):
         if getattr(args, name):
             words += [f"--{name}", str(getattr(args, name))]
-    words += ["--swap-sound"] * args.swap_sound + ["--mute"] * args.mute
+    words += ["--swap-sound"] * args.swap_sound + ["--mute"] * args.mute + ["--uniform"] * args.uniform
     words += ["--tell", args.tell] if args.tell else []
     words += ["--cache", str(args.cache)] if args.cache else []
     return shlex.join(words)

@@ -148,7 +148,8 @@ def changes(args: argparse.Namespace) -> dict[str, Any]:
     """
     from avglance.systems import settings_of
 
-    wanted: dict[str, Any] = {name: read_value(value) for name, value in args.setting}
+    said = dict(args.setting)
+    wanted: dict[str, Any] = {name: read_value(value) for name, value in said.items()}
     for name in ("rate", "snippets"):
         value = getattr(args, name)
         if value is not None:
@@ -158,7 +159,9 @@ def changes(args: argparse.Namespace) -> dict[str, Any]:
     preset = settings_of(args.system)
     for name, value in wanted.items():
         usual = getattr(preset, name, getattr(getattr(preset, "switches", None), name, None))
-        wanted[name] = same_kind(name, value, usual)
+        wanted[name] = (
+            said[name] if isinstance(usual, str) and name in said else same_kind(name, value, usual)
+        )
     settings_of(args.system, **wanted)
     return wanted
 

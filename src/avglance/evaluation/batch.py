@@ -21,7 +21,9 @@ from avglance.systems.spans import spans_of
 from avglance.types import Failure, Span
 from avglance.views import FileView, View, file_to_square
 
-Control = Literal["none", "swap_sound", "mute", "true_moments", "true_patches", "true_both"]
+Control = Literal["none", "swap_sound", "mute", "true_moments", "true_patches", "true_both", "uniform"]
+STEERING: tuple[Control, ...] = ("true_moments", "true_patches", "true_both", "uniform")
+"""Controls that tell a system where to look."""
 
 
 @dataclass(frozen=True)
@@ -79,7 +81,7 @@ def recognise_batch(batch: Batch, looks: Looks) -> Spent:
         arrays = None
         if any(error is None for error in files.errors):
             with torch.inference_mode():
-                extra = {"told": _told(batch, files)} if batch.control.startswith("true_") else {}
+                extra = {"told": _told(batch, files, looks.k)} if batch.control in STEERING else {}
                 arrays = _arrays(system.recognise(view, looks.k, meter=meter, **extra))
         seconds = meter.seconds | {
             "decode": float(np.sum(getattr(view, "decode_s", 0.0)))
@@ -105,9 +107,12 @@ def _view(records: tuple[Record, ...], looks: Looks) -> FileView | CachedView:
     return FileView(paths, looks.system.view_settings, threads=1)
 
 
-def _told(batch: Batch, files: FileView | CachedView) -> Told:
-    """The truth that a control tells: which snippets are the event's, where its object is."""
+def _told(batch: Batch, files: FileView | CachedView, k: int) -> Told:
+    """What a control tells: evenly spaced snippets; or which are the event's, and where its object is."""
     moments = np.zeros(files.times.shape, dtype=bool)
+    if batch.control == "uniform":
+        moments[:, (2 * np.arange(k) + 1) * files.times.shape[1] // (2 * k)] = True
+        return Told(torch.from_numpy(moments))
     centres = np.full((*files.times.shape, 2), np.nan)
     for b, record in enumerate(batch.records):
         event, middle, _ = known_truth(record.truth, files.times[b])

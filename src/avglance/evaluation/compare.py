@@ -24,7 +24,15 @@ from avglance.evaluation.trainings import Training
 from avglance.types import STAGES
 
 SCHEMA = "avglance.comparison/1"
-CONTROLS = {"none": "", "swap_sound": "swapped", "mute": "muted"}
+CONTROLS = {
+    "none": "",
+    "swap_sound": "swapped",
+    "mute": "muted",
+    "true_moments": "true moments",
+    "true_patches": "true places",
+    "true_both": "true moments and places",
+    "uniform": "evenly spaced moments",
+}
 SHOWN = 4  # names in a message
 
 

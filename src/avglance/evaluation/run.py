@@ -21,7 +21,7 @@ from avglance.data.cache import Cache
 from avglance.data.records import Dataset, Record
 from avglance.errors import ArgumentError, DataError
 from avglance.evaluation.answers import Answer
-from avglance.evaluation.batch import Batch, Control, Looks, Spent, recognise_batch
+from avglance.evaluation.batch import STEERING, Batch, Control, Looks, Spent, recognise_batch
 from avglance.evaluation.controls import shared_labels, sound_donors
 from avglance.evaluation.summary import Run, summarise
 from avglance.systems.base import System
@@ -44,7 +44,8 @@ class EvaluationSettings:
         batch: videos in one ``recognise``.
         control: ``swap_sound`` gives each video the sound of another, of another class where there is one;
             ``mute`` makes nothing audible; ``true_moments``, ``true_patches`` and ``true_both`` tell the
-            system what choosing and aiming are there to find (systems that choose or aim alone).
+            system what choosing and aiming are there to find, ``uniform`` has it look at evenly spaced
+            snippets (systems that choose or aim alone).
         limit: only the first so many videos of the manifest.
         workers: batches at work at once.
         seed: of the control's permutation and of the bootstrap.
@@ -90,7 +91,7 @@ def evaluate(
         budget: K, close looks a video; None: 4, or as many as the system can spend.
         batch: videos in one ``recognise``.
         device: where the system shall work; None: where it is.
-        control: what is done to the sound (``EvaluationSettings``).
+        control: what is done to the sound or told to the system (``EvaluationSettings``).
         limit: only the first so many videos.
         workers: batches at work at once.
         seed: of the control and of the bootstrap.
@@ -109,8 +110,9 @@ def evaluate(
     records, classes = dataset.records[:limit], tuple(model.classes)
     unknown = _unknown_classes(records, classes)
     batches, shared = _batches(records, settings)
-    if control.startswith("true_") and "told" not in inspect.signature(system.recognise).parameters:
-        raise ArgumentError(f"{system.name} neither chooses nor aims", where="evaluate", hint="no --true-...")
+    if control in STEERING and "told" not in inspect.signature(system.recognise).parameters:
+        hint = "leave --tell and --uniform to systems that do"
+        raise ArgumentError(f"{system.name} neither chooses nor aims", where="evaluate", hint=hint)
     looks = Looks(system, classes, k, float(model.card.get("span_threshold", 0.0)), cache)
     start, answers, seconds, failed = time.perf_counter(), list[Answer | Failure](), dict[str, float](), 0
     for spent in _go(batches, looks, workers):

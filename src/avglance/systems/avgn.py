@@ -153,7 +153,7 @@ class AVGN(System):
     def rank(self, saliency: Tensor, visible: Tensor, k: int, *, told: Told | None = None) -> Tensor:
         """The first ``k`` visible snippets of the order (B, K); if there are fewer, invisible ones follow.
 
-        Where the true moments are told they come before all others.
+        Moments that are told come before all others.
         """
         by, score = self.settings.switches.order, saliency.detach()
         if by != "saliency":
@@ -288,7 +288,7 @@ class AVGN(System):
     def recognise(
         self, view: View, k: int, *, meter: Meter | None = None, told: Told | None = None
     ) -> Decision:
-        """The answer from a view; patches are asked for at the moments only. ``told``: parts of the truth."""
+        """The answer from a view; patches are asked for at the moments only. ``told``: where to look."""
         k, spend, s, device = self.check_budget(k), meter or Unmetered(), self.settings, self.device
         with spend.clock("glance", view):
             none = torch.zeros((len(view.times), 0), dtype=torch.int64)

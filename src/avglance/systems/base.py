@@ -51,10 +51,10 @@ class Decision:
 
 @dataclass(frozen=True)
 class Told:
-    """Parts of the truth that an evaluation tells a system: what would choosing or aiming perfectly give?
+    """What an evaluation tells a system in place of its choosing or aiming, as a rule parts of the truth.
 
     Args:
-        moments: snippets of the event, bool (B, T); None: not told.
+        moments: snippets that come before all others (those of the event), bool (B, T); None: not told.
         centres: (x, y) of the object as fractions of the source square, (B, T, 2), NaN where unknown; None:
             not told.
     """
