@@ -11,7 +11,7 @@ help:
 	@echo "make demo [VIDEO=my.mp4]   set up, tag a video, write an HTML report"
 	@echo "make test                  set up, run the tests (the slow ones: make test-all)"
 	@echo "make lint types            ruff; mypy"
-	@echo "make glanceworld           make the toy world, train the shipped model and its rival again, evaluate both"
+	@echo "make glanceworld           every figure of docs/glanceworld.md from nothing (hours); PART=main, pieces, worlds, knobs"
 
 install: $(READY)
 
@@ -45,21 +45,8 @@ dist: $(READY)
 clean:
 	rm -rf $(VENV) build dist demo.html
 
-# The toy world, the shipped model and its rival from nothing; each step goes on where it was broken off.
-WORLD := worlds
-RUNS  := runs
-EVAL  := $(BIN)/avglance eval --force --quiet --out
-EPOCHS := 9
+# Every figure of docs/glanceworld.md from nothing; says first how long that takes, goes on where it was broken off.
+PART :=
 
 glanceworld: $(READY)
-	@echo "this takes about two hours on two cores: 4,200 videos, two trainings, five evaluations"
-	$(BIN)/avglance data glanceworld $(WORLD)/train --videos 3000 --seed 1
-	$(BIN)/avglance data glanceworld $(WORLD)/test --videos 1200 --seed 2
-	$(BIN)/avglance train $(WORLD)/train --system avgn_nano --out $(RUNS)/avgn_nano --epochs $(EPOCHS) --seed 0 --precision bf16
-	$(BIN)/avglance train $(WORLD)/train --system tsn_nano --out $(RUNS)/tsn_nano --epochs $(EPOCHS) --seed 0 --precision bf16
-	$(EVAL) $(RUNS)/1_avgn_k4.json $(RUNS)/avgn_nano/model $(WORLD)/test --budget 4
-	$(EVAL) $(RUNS)/2_avgn_k16.json $(RUNS)/avgn_nano/model $(WORLD)/test --budget 16
-	$(EVAL) $(RUNS)/3_avgn_k4_swapped.json $(RUNS)/avgn_nano/model $(WORLD)/test --budget 4 --swap-sound
-	$(EVAL) $(RUNS)/4_tsn_k4.json $(RUNS)/tsn_nano/model $(WORLD)/test --budget 4
-	$(EVAL) $(RUNS)/5_tsn_k16.json $(RUNS)/tsn_nano/model $(WORLD)/test --budget 16
-	$(BIN)/python benchmarks/results.py $(RUNS)/*.json
+	$(BIN)/python benchmarks/glanceworld.py $(PART)

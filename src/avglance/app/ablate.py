@@ -83,27 +83,36 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Train, evaluate, compare; the exit code."""
-    rows, seeds, jobs = chosen_rows(args), read_seeds(args.seeds), args.jobs or cores()
-    if jobs < 1 or args.epochs < 1:
-        raise ArgumentError(f"--jobs {jobs}, --epochs {args.epochs}: at least 1", where="ablate")
-    check_rows(rows, args.system)
-    trainings = [training(args, name, row, seed, jobs) for seed in seeds for name, row in rows.items()]
-    looks = [
-        job for seed in seeds for name, row in rows.items() for job in evaluations(args, name, row, seed)
-    ]
+    rows = chosen_rows(args)
+    trainings, looks = plan(args, rows)
     if args.dry_run:
         for job in (*trainings, *looks):
             print(shlex.join(("avglance", *job.words)))
         return DONE
     build_caches(args, rows)
     args.out.mkdir(parents=True, exist_ok=True)
-    failed = work(trainings, jobs)
+    failed = work(trainings, args.jobs or cores())
     lost = {job.makes.parent for job in failed}
     failed += work([job for job in looks if job.makes.parent not in lost], 1)
     show(args.out)
     for job in failed:
         print(f"avglance: {job.name} failed, see {job.log}: {last_words(job.log)}", file=sys.stderr)
     return SOME_FAILED if failed else DONE
+
+
+def plan(args: argparse.Namespace, rows: dict[str, Row]) -> tuple[list[Job], list[Job]]:
+    """The trainings and the evaluations of the rows, done or not.
+
+    Raises:
+        ArgumentError: a number is too small, or a row cannot be built.
+    """
+    seeds, jobs = read_seeds(args.seeds), args.jobs or cores()
+    if jobs < 1 or args.epochs < 1:
+        raise ArgumentError(f"--jobs {jobs}, --epochs {args.epochs}: at least 1", where="ablate")
+    check_rows(rows, args.system)
+    each = [(name, row, seed) for seed in seeds for name, row in rows.items()]
+    trainings = [training(args, name, row, seed, jobs) for name, row, seed in each]
+    return trainings, [job for name, row, seed in each for job in evaluations(args, name, row, seed)]
 
 
 def cores() -> int:
