@@ -2,8 +2,8 @@
 
     python benchmarks/ship.py RUN EVAL.json NAME [--worlds DIR] [--runs DIR]
 
-RUN is a run folder of ``avglance train``, EVAL.json what ``avglance eval RUN/model TEST --out`` wrote of it, and
-NAME the folder in src/avglance/models. Folders of this machine are written as "worlds" and "runs".
+RUN is a run folder of ``avglance train``, EVAL.json what ``avglance eval RUN/model TEST --out`` wrote of it,
+NAME the folder in the package. Folders of this machine are written as "worlds" and "runs".
 """
 
 from __future__ import annotations
