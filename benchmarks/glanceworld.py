@@ -24,10 +24,14 @@ from pathlib import Path
 from glanceworld_page import KNOBS, SEEDED, keep_comparison, keep_knobs, write_pages
 
 from avglance.app import ablate
+from avglance.app.ablations import ROWS
 from avglance.app.compare_table import long_time
 
-EPOCHS = 9
 LONG = 36  # epochs of the row that shows what TSN reaches with more of them
+FURTHER: dict[str, tuple[str, int, dict[str, float]]] = {  # world -> row without the piece, epochs, changes
+    "pointer": ("deaf", 5, {"glance_share": 0.0, "focus_share": 0.0, "rate": 0.001}),
+    "rivals": ("aespa_off", 6, {"glance_share": 0.0, "focus_share": 0.3, "rate": 0.001}),
+}
 BUDGET = 4
 CACHE_S, FILE_S = 0.05, 0.2  # core-seconds an evaluated video, from the cache and from the file
 STEP_S = {"avgn_nano": 0.42, "tsn_nano": 0.55}  # core-seconds a step of 24 videos
@@ -61,10 +65,12 @@ class Places:
     def world(self, name: str, videos: int, seed: int, *options: str, seconds: float = 24.0) -> Step:
         """Makes a world."""
         folder = self.worlds / name
-        there = len(list((folder / "truth").glob("*"))) if folder.is_dir() else 0
+        there = len(list((folder / "truth").glob("*.json"))) if folder.is_dir() else 0
+        whole = folder / "manifest.jsonl"  # written when all videos are there
+        done = whole.is_file() and len(whole.read_text().splitlines()) >= videos
         words = ("data", "glanceworld", str(folder), "--videos", str(videos), "--seed", str(seed), *options)
         cost = (videos - there) * (10 * seconds * PICTURE_S + DECODE_S)
-        return Step((*words, "--quiet"), max(0.0, cost), there >= videos)
+        return Step((*words, "--quiet"), 0.0 if done else max(1.0, cost), done)
 
     def ablate(self, out: str, data: str, test: str, *options: str) -> Step:
         """Trains and evaluates rows."""
@@ -124,14 +130,14 @@ def worlds_part(at: Places) -> list[Step]:
         for name, add in (("train", 0), ("test", 1)):
             folder = f"{kind}_{name}"
             steps.append(at.world(folder, TRAINED[folder], seed + add, "--world", kind))
-    seeds = ("--seeds", "0,1,2")
-    steps.append(
-        at.ablate("pointer", "pointer_train", "pointer_test", "--rows", "avgn,deaf", "--epochs", "12", *seeds)
-    )
     start = ("--start", str(at.runs / "main" / "avgn" / "seed0" / "model"))
-    steps.append(
-        at.ablate("rivals", "rivals_train", "rivals_test", "--rows", "avgn,aespa_off", *start, *seeds)
-    )
+    for kind, (without, epochs, changes) in FURTHER.items():
+        file, given = at.runs / f"{kind}.json", {}
+        for name in ("avgn", without):
+            given[name] = {"what": ROWS[name].what, "changes": changes | ROWS[name].changes}
+        file.write_text(json.dumps(given))
+        options = ("--list", str(file), "--rows", f"avgn,{without}", "--epochs", str(epochs), *start)
+        steps.append(at.ablate(kind, f"{kind}_train", f"{kind}_test", *options, "--seeds", "0,1,2"))
     return steps
 
 

@@ -90,20 +90,29 @@ def keep_comparison(name: str, runs: Path, baseline: str) -> None:
             member["file"] = f"runs/{Path(member['file']).relative_to(runs.parent)}"
     kept["not_evaluated"] = []  # says where a run stood at the moment, which is no figure
     _write(name, kept)
-    if name != "controls":
-        _keep_plots(name, found)
+    if name == "main":
+        _keep_plots(found)
 
 
-def _keep_plots(name: str, found: Any) -> None:
+def _keep_plots(found: Any) -> None:
+    """What AVGN and TSN cost and how they learned: the other rows would hide each other."""
+    from dataclasses import replace
+
     from avglance.app.plots import draw
 
-    for kind, drawn in draw(found).items():
-        if kind.startswith("curves") or name == "main":
-            (PICTURES / f"glanceworld_{name}_{kind}.png").write_bytes(drawn.render("png"))
+    drawn = ("avgn", "tsn", "tsn_long")
+    table = found.tables[0]
+    rows = tuple(row for row in table.rows if row.name in drawn and row.control == "none")
+    trainings = tuple(one for one in found.trainings if one.name in drawn)
+    shown = replace(
+        found, tables=(replace(table, rows=rows, baseline=None),), trainings=trainings, waiting=()
+    )
+    for kind, picture in draw(shown).items():
+        (PICTURES / f"glanceworld_{kind}.png").write_bytes(picture.render("png"))
 
 
 def keep_knobs(folder: Path) -> None:
-    """Keeps top-1 with its interval, recall, patch hit, multiply-adds and seconds of every knob's worlds."""
+    """Keeps top-1 with its interval, recall, patch hit and multiply-adds of every knob's worlds."""
     kept: dict[str, list[dict[str, Any]]] = {}
     for knob, settings in KNOBS.items():
         for number, setting in enumerate(settings):
@@ -186,7 +195,7 @@ def _of(*rows: tuple[str, int]) -> Callable[[Row], bool]:
 
 
 def _cached(row: Row) -> bool:
-    return "cached" in row["settings"]
+    return bool(row["cached"])
 
 
 CONTROL_WORDS = {
@@ -283,7 +292,8 @@ def table(name: str, kept: dict[str, Any], said: dict[str, str]) -> str:
     asked = TABLES[name]
     found = kept["tables"][0]
     heads = {"top-1": "top-1, %", "recall": "moment recall, %", "patch": "patch hit, %", "IoU": "span IoU, %"}
-    base = f"minus `{found['baseline']}`, points (95 %)" if found["baseline"] else "difference"
+    named = str(found["baseline"]).replace(" (cached)", "")
+    base = f"minus `{named}`, points (95 %)" if found["baseline"] else "difference"
     titles = [heads.get(c, base if c == "difference" else "" if c == "verdict" else c) for c in asked.columns]
     rows = [row for row in found["rows"] if asked.wanted(row)]
     lines = [titles, ["---"] * len(titles)]

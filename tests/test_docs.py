@@ -44,7 +44,7 @@ def test_every_table_stands_on_a_page_and_every_mark_is_closed(page):
 
 def test_figures_of_two_trainings_become_a_row(page):
     figure = {"mean": 0.9811, "std": 0.0123, "values": [0.97, 0.99]}
-    row = {"name": "avgn", "budget": 4, "snippets": 16, "control": "none", "settings": ["cached"]}
+    row = {"name": "avgn", "budget": 4, "snippets": 16, "control": "none", "cached": True}
     row |= {"trainings": [{}, {}], "top1": figure, "moment_recall": figure, "patch_hit": {"mean": None}}
     row |= {"gmacs": {"mean": 0.311}, "training_s": {"mean": 600.0}, "difference": None}
     other = row | {"name": "tsn", "difference": {"value": -0.5, "low": -0.55, "high": -0.45, "videos": 9}}
@@ -62,7 +62,7 @@ def test_the_card_of_the_shipped_model_has_the_figures_of_the_page(page):
         (ROOT / "src/avglance/models/avgn_nano.glanceworld/card.json").read_text(encoding="utf-8")
     )
     kept = json.loads((page.KEPT / "main.json").read_text(encoding="utf-8"))
-    rows = [row for row in kept["tables"][0]["rows"] if row["name"] == "avgn" and not row["settings"]]
+    rows = [row for row in kept["tables"][0]["rows"] if row["name"] == "avgn" and not row["cached"]]
     assert [row["budget"] for row in rows] == [card["metrics"]["test"]["k"]]
     (member,) = rows[0]["trainings"]
     for name in ("top1", "moment_recall", "patch_hit"):

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import signal
-import sys
 
 import pytest
 
@@ -12,8 +10,8 @@ from avglance.app import ablate
 from avglance.app.ablations import GROUPS, ROWS
 from avglance.app.cli import main
 from avglance.data.glanceworld import make_world
-from avglance.errors import ArgumentError
-from avglance.systems import settings_of
+from avglance.errors import ArgumentError, DataError
+from avglance.systems import build, settings_of
 
 
 def test_every_row_can_be_built():
@@ -49,7 +47,10 @@ def test_the_commands_are_told_beforehand(tmp_path, capsys):
     [
         (["--rows", "avgnn"], "no row or group is called 'avgnn'"),
         (["--seeds", "a"], "--seeds must be like 0,1,2, got 'a'"),
-        (["--jobs", "0", "--epochs", "0"], "at least 1"),
+        (["--jobs", "0"], "at least 1"),
+        (["--epochs", "0"], "at least 1"),
+        (["--budget", "17"], "row avgn: K must be 1 to 16, got 17"),
+        (["--budget", "0"], "K must be 1 to 16"),
         (["--list", "absent.json"], "absent.json: cannot be read"),
     ],
 )
@@ -67,6 +68,15 @@ def test_wrong_words_are_named(tmp_path, capsys, words, says):
         ('{"../a": {"changes": {}}}', "'../a' cannot name a row's folder"),
         ('{"seed1": {"changes": {}}}', "'seed1' cannot name"),
         ('{"a": {"changes": {"tua": 1.0}}}', "row a: avgn_nano has no setting 'tua'"),
+        ('{"a": {"changes": {"tau": "x"}}}', "row a: "),
+        ('{"a": {"changes": {"tau": 1.0, "teacher": "fused"}}}', "row a changes nothing in avgn_nano"),
+        ('{"a": {"changes": [1]}}', "a: changes cannot be [1]"),
+        ('{"a": {"budgets": 4}}', "a: budgets cannot be 4"),
+        ('{"a": {"budgets": [99]}}', "row a: K must be 1 to 16, got 99"),
+        ('{"a": {"controls": "--mute"}}', "a: controls cannot be"),
+        ('{"a": {"controls": ["--nonsense"]}}', "a: controls cannot be"),
+        ('{"a": {"system": 5}}', "a: system cannot be 5"),
+        ('{"a": {"system": "tsm"}}', "row a: no system is called 'tsm'"),
     ],
 )
 def test_rows_of_ones_own_are_checked_before_the_first_training(tmp_path, capsys, rows, says):
@@ -74,54 +84,6 @@ def test_rows_of_ones_own_are_checked_before_the_first_training(tmp_path, capsys
     words = ["ablate", "data", "--out", str(tmp_path / "o"), "--list", str(tmp_path / "rows.json")]
     assert main([*words, "--rows", "avgn"]) == 2
     assert says in capsys.readouterr().err
-
-
-def job(tmp_path, name, code):
-    """A job whose command is a line of Python in place of avglance's."""
-    made = tmp_path / name
-    return ablate.Job(name, ("-", code.format(made=str(made))), made, tmp_path / f"{name}.log")
-
-
-@pytest.fixture
-def python_jobs(monkeypatch):
-    real = ablate.subprocess.Popen
-    monkeypatch.setattr(
-        ablate.subprocess, "Popen", lambda words, **rest: real([sys.executable, "-c", words[-1]], **rest)
-    )
-
-
-def test_a_failed_job_leaves_the_others_alone_and_what_is_there_is_kept(tmp_path, python_jobs, capsys):
-    good = "import pathlib; pathlib.Path('{made}').write_text('x')"
-    jobs = [
-        job(tmp_path, "a", good),
-        job(tmp_path, "b", "raise SystemExit('no room')"),
-        job(tmp_path, "c", good),
-    ]
-    (tmp_path / "c").write_text("from before")
-    failed = ablate.work(jobs, 2)
-    assert [one.name for one in failed] == ["b"]
-    assert (tmp_path / "a").read_text() == "x"
-    assert (tmp_path / "c").read_text() == "from before"
-    assert ablate.last_words(failed[0].log).endswith("no room")
-    assert "2 of 2 done" in capsys.readouterr().err
-
-
-def test_a_job_that_makes_nothing_has_failed(tmp_path, python_jobs):
-    assert ablate.work([job(tmp_path, "a", "pass")], 1)
-
-
-def test_told_to_end_it_ends_its_jobs_too(tmp_path, python_jobs):
-    """A job that waits for the signal, and writes that it came: the signal reaches it through us."""
-    slow = (
-        "import os, pathlib, signal, sys, time; made = pathlib.Path('{made}');"
-        "signal.signal(signal.SIGTERM, lambda *_: (made.with_suffix('.ended').write_text('x'), sys.exit(1)));"
-        "os.kill(os.getppid(), signal.SIGTERM); time.sleep(60)"
-    )
-    before = signal.getsignal(signal.SIGTERM)
-    with pytest.raises(KeyboardInterrupt):
-        ablate.work([job(tmp_path, "a", slow)], 1)
-    assert (tmp_path / "a.ended").exists()
-    assert signal.getsignal(signal.SIGTERM) is before
 
 
 def test_seeds_are_taken_once():
@@ -155,3 +117,59 @@ def test_from_data_to_table_and_on_again(tmp_path, capsys):
     before = {p: p.stat().st_mtime_ns for p in (tmp_path / "o").rglob("*") if p.is_file()}
     assert main(words) == 0
     assert {p: p.stat().st_mtime_ns for p in (tmp_path / "o").rglob("*") if p.is_file()} == before
+
+
+def planned(tmp_path, **changes):
+    row = {"system": "avgn_nano", "changes": {}, "data": "d", "epochs": 9, "precision": "bf16", "start": ""}
+    ablate.keep_plan(tmp_path, {"test": "t", "rows": {"avgn": row}} | changes)
+
+
+def test_another_plan_may_add_rows_but_not_change_what_is_there(tmp_path):
+    planned(tmp_path)
+    planned(tmp_path)
+    row = {"system": "tsn_nano", "changes": {}, "data": "d", "epochs": 36, "precision": "bf16", "start": ""}
+    planned(tmp_path, rows={"tsn_long": row})
+    planned(tmp_path, test="")
+    with pytest.raises(ArgumentError, match="row tsn_long was made there with other data, epochs"):
+        planned(tmp_path, rows={"tsn_long": row | {"epochs": 9, "data": "e"}})
+    with pytest.raises(ArgumentError, match="of other videos"):
+        planned(tmp_path, test="u")
+    kept = json.loads((tmp_path / ablate.PLAN).read_text())
+    assert kept["test"] == "t"
+    assert list(kept["rows"]) == ["avgn", "tsn_long"]
+    (tmp_path / ablate.PLAN).write_text("[")
+    with pytest.raises(DataError, match="cannot be used"):
+        planned(tmp_path)
+
+
+def test_a_folder_that_cannot_be_one_is_told_at_once(tmp_path, capsys):
+    world = make_world(tmp_path / "world", videos=2, seed=3, workers=1)
+    (tmp_path / "file").write_text("x")
+    words = ["ablate", str(world), "--rows", "avgn", "--out"]
+    assert main([*words, str(tmp_path / "file")]) == 2
+    assert "--out is a file" in capsys.readouterr().err
+    (tmp_path / "o").mkdir()
+    (tmp_path / "o" / "avgn").write_text("x")
+    assert main([*words, str(tmp_path / "o")]) == 2
+    assert "is a file where a run folder should be" in capsys.readouterr().err
+    assert main([*words, str(tmp_path / "p"), "--test", str(tmp_path / "absent")]) == 2
+    assert main([*words, str(tmp_path / "p"), "--start", "absent"]) in (2, 4)
+    assert not (tmp_path / "p").exists()
+
+
+@pytest.mark.slow
+def test_when_every_training_fails_the_reason_is_told(tmp_path, capsys):
+    world = make_world(tmp_path / "world", videos=4, seed=3, workers=1)
+    words = ["ablate", str(world), "--rows", "avgn", "--epochs", "2", "--out", str(tmp_path / "o")]
+    assert main(words) == 6
+    assert "2 epochs cannot be shared by 3 stages" in capsys.readouterr().err
+
+
+def test_every_row_is_in_one_stage_or_in_three(tmp_path):
+    stages = {
+        name: [stage.name for stage in build(row.system or "avgn_nano", classes=3, **row.changes).stages()]
+        for name, row in ROWS.items()
+    }
+    assert stages["one_stage"] == ["all"]
+    assert stages["avgn"] == ["glance", "focus", "all"]
+    assert stages["blind"] == stages["glance"] == ["glance", "all"]  # there is no close look to learn

@@ -11,7 +11,7 @@ from tests import checks
 from avglance.errors import ArgumentError
 from avglance.parts.meter import Meter
 from avglance.systems import avgn, avgn_losses
-from avglance.systems.base import Told, coarse_to_fine
+from avglance.systems.base import Steering, behind, coarse_to_fine
 from avglance.training.rates import optimisers, set_rates
 
 FORMS = [
@@ -79,6 +79,82 @@ def test_every_form_trains_a_step_and_recognises(changes):
     system.eval()
     found = system.recognise(checks.view_of(system, checks.make_clips(2)), 2)
     torch.testing.assert_close(found.scores.sum(1), torch.ones(2))
+
+
+@pytest.mark.parametrize(
+    ("changes", "parts"),
+    [
+        ({"aim_form": "a2"}, ("attention", "policy")),
+        ({"aim_form": "b"}, ("attention", "policy")),
+        ({"aim_form": "c"}, ("attention", "policy")),
+        ({"policy": "recurrent", "policy_width": 8}, ("policy",)),
+        ({"masked_form": "m2", "aim_form": "a2"}, ("hidden_cells", "attention")),
+        ({"masked_form": "m2"}, ("hidden_cells", "attention")),
+        ({"saliency_form": "s2"}, ("saliency",)),
+        ({"saliency_form": "s3"}, ("saliency",)),
+        ({"ordered_form": "o2"}, ("saliency",)),
+        ({"fusion_rank": 3}, ("classifier",)),
+        ({"hear_aim": False}, ("policy",)),
+    ],
+    ids=lambda value: named(value) if isinstance(value, dict) else "",
+)
+@pytest.mark.parametrize("optimiser", ["adamw", "sgd"])
+def test_what_a_form_is_made_of_gets_a_gradient(changes, parts, optimiser):
+    shares = {"glance_share": 0.0, "focus_share": 0.0}
+    system = checks.small_system("avgn_nano", **(shares | {"optimiser": optimiser} | changes))
+    one_step(system, system.stages()[-1], checks.make_clips(4))  # what starts as the identity wakes up
+    terms = system.train().losses(checks.make_clips(4), rng=torch.Generator().manual_seed(0), epoch=3)
+    sum(terms.values()).backward()
+    for part in parts:
+        found = [p.grad for p in getattr(system, part).parameters() if p.requires_grad]
+        assert any(g is not None and bool((g != 0).any()) for g in found), part
+
+
+@pytest.mark.parametrize("changes", FORMS, ids=named)
+@pytest.mark.parametrize("optimiser", ["adamw", "sgd"])
+def test_every_weight_belongs_to_a_stage(changes, optimiser):
+    shares = {} if optimiser == "adamw" else {"glance_share": 0.0, "focus_share": 0.0}
+    system = checks.small_system("avgn_nano", **({"optimiser": optimiser} | shares | changes))
+    everything = frozenset(name for name, _ in system.named_parameters())
+    trained = set()
+    for stage in system.stages():
+        optimisers(system, stage, scale=1.0, trainable=everything)
+        trained |= {name for name, p in system.named_parameters() if p.requires_grad}
+    assert trained == everything
+
+
+def test_a_video_without_pictures_is_not_always_met_at_the_same_snippets():
+    system = checks.small_system("avgn_nano", see=False, train_looks=2)
+    none, met = torch.zeros(1, checks.T) > 0, set()
+    for seed in range(60):
+        rng = torch.Generator().manual_seed(seed)
+        score = torch.rand(1, checks.T, generator=rng)
+        (row,) = avgn_losses.training_order(system, score, none, rng=rng, epoch=9).tolist()
+        assert len(set(row)) == 2
+        met |= set(row)
+    assert met == set(range(checks.T))
+
+
+def test_what_is_not_visible_stands_behind_all_that_is():
+    score = torch.tensor([[0.1, 0.9, -3.0, 0.5]])
+    visible = torch.tensor([[True, False, True, False]])
+    order = behind(score, visible).sort(1, descending=True).indices
+    assert order.tolist() == [[0, 2, 1, 3]]
+    assert torch.equal(behind(score, visible)[visible], score[visible])
+
+
+def test_hidden_cells_wait_until_aespa_is_trained():
+    system = checks.small_system("avgn_nano", masked_form="m2", glance_share=0.3, focus_share=0.2)
+    clips = checks.make_clips(4, missing=False)
+    found = ["masked" in one_step(system, stage, clips)[1] for stage in system.stages()]
+    assert found == [False, False, True]
+
+
+def test_without_a_close_look_there_is_no_stage_for_it():
+    for changes in ({"see": False}, {"patch": "none"}):
+        system = checks.small_system("avgn_nano", glance_share=0.3, focus_share=0.2, **changes)
+        shares = {stage.name: stage.epochs_share for stage in system.stages()}
+        assert shares == pytest.approx({"glance": 0.3, "all": 0.7})
 
 
 def test_orders_that_choose_nothing():
@@ -200,10 +276,10 @@ def test_told_moments_come_first():
     moments = torch.zeros(3, checks.T, dtype=torch.bool)
     moments[:, [0, 2]] = True
     view = checks.view_of(system, clips)
-    found = system.recognise(view, 2, told=Told(moments=moments))
+    found = system.recognise(view, 2, told=Steering(moments=moments))
     assert torch.equal(found.looked, moments)
     plain = system.recognise(view, checks.T)
-    more = system.recognise(view, 3, told=Told(moments=moments))
+    more = system.recognise(view, 3, told=Steering(moments=moments))
     rest = [next(t for t in row if t not in (0, 2)) for row in plain.order.tolist()]
     assert more.order[:, 2].tolist() == rest, "then the most salient of the others"
 
@@ -214,7 +290,7 @@ def test_told_places_lie_in_the_middle_of_the_patch():
     centres = torch.full((1, checks.T, 2), torch.nan)
     centres[0, 0], centres[0, 1] = torch.tensor([0.5, 0.6]), torch.tensor([0.0, 1.0])
     view = checks.view_of(system, clips)
-    found = system.recognise(view, checks.T, told=Told(centres=centres))
+    found = system.recognise(view, checks.T, told=Steering(centres=centres))
     share = system.settings.patch_side / checks.S
     middle = torch.tensor([0.5, 0.6])
     want = torch.cat([middle - share / 2, middle + share / 2])

@@ -6,39 +6,25 @@ import argparse
 import json
 import os
 import shlex
-import signal
-import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from avglance.app.ablations import GROUPS, ROWS, Row
-from avglance.app.render import clean, clock
+from avglance.app.ablations import CONTROLS, GROUPS, ROWS, Row
+from avglance.app.jobs import SOME_FAILED, Job, last_words, one_at_a_time, work
 from avglance.errors import ArgumentError, DataError
 
-DONE, SOME_FAILED = 0, 6
-POLL_S = 0.5
-SHOWN = 400  # characters of a failed command's last words
+DONE = 0
+PLAN = "ablation.json"
 EPILOG = """OUT/<row>/seed<S> is a run folder of `avglance train`, with its evaluations in it as eval_*.json;
-the same command goes on where it was broken off. `avglance compare OUT` prints the table again.
+the same command goes on where it was broken off, another one adds rows, seeds and evaluations to OUT.
+`avglance compare OUT` prints the table again.
 
 Rows and groups are named with --rows; a file of your own (JSON) gives further rows:
   {"wide": {"what": "a wider AV-TeST", "changes": {"choose_width": 128}}}
 Exit code: 0 all done, 6 some rows failed (the others are there), 2 wrong usage, 130 interrupted."""
-
-
-@dataclass(frozen=True)
-class Job:
-    """A command to run once: what it makes is there when it is done."""
-
-    name: str
-    words: tuple[str, ...]
-    makes: Path
-    log: Path
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -61,7 +47,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=Path,
         required=True,
         metavar="OUT",
-        help="folder of the runs, new or of the same command",
+        help="folder of the runs, new or begun by such a command",
     )
     add("--rows", default="main", metavar="A,B,...", help="rows and groups, by name (default: main)")
     add("--list", type=Path, metavar="FILE", help="JSON file with rows of your own")
@@ -69,7 +55,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--system", default="avgn_nano", metavar="NAME", help="that the rows change (default: avgn_nano)")
     add("--epochs", type=int, default=9, metavar="N", help="of every training (default: 9)")
     add("--budget", type=int, default=4, metavar="K", help="moments a video (default: 4)")
-    add("--start", metavar="MODEL", help="begin every training from this model's weights, where they fit")
+    add("--start", metavar="MODEL", help="begin the trainings of --system from this model's weights")
     add("--precision", default="float32", choices=("float32", "bf16"), help="as in `avglance train`")
     add("--jobs", type=int, metavar="J", help="trainings at once (default: one a core)")
     add("--cache", type=Path, metavar="DIR", help="where decoded videos are kept (default: DATA/.cache)")
@@ -78,6 +64,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="evaluate from the files in place of the cache: clocks count",
     )
+    add("--skip-broken", action="store_true", help="leave out videos that cannot be read")
     add("--dry-run", action="store_true", help="print the commands and stop")
 
 
@@ -89,14 +76,17 @@ def run(args: argparse.Namespace) -> int:
         for job in (*trainings, *looks):
             print(shlex.join(("avglance", *job.words)))
         return DONE
-    build_caches(args, rows)
-    args.out.mkdir(parents=True, exist_ok=True)
-    failed = work(trainings, args.jobs or cores())
-    lost = {job.makes.parent for job in failed}
-    failed += work([job for job in looks if job.makes.parent not in lost], 1)
-    show(args.out)
+    said = check(args, rows, trainings, looks)
+    with one_at_a_time(args.out):
+        keep_plan(args.out, said)
+        build_caches(args, rows)
+        failed = work(trainings, cores() if args.jobs is None else args.jobs)
+        lost = {job.makes.parent for job in failed}
+        failed += work([job for job in looks if job.makes.parent not in lost], 1)
     for job in failed:
         print(f"avglance: {job.name} failed, see {job.log}: {last_words(job.log)}", file=sys.stderr)
+    if len(failed) < len(trainings):
+        show(args.out, f"{next(iter(rows))}@{args.budget}" if args.test is not None else None)
     return SOME_FAILED if failed else DONE
 
 
@@ -106,10 +96,10 @@ def plan(args: argparse.Namespace, rows: dict[str, Row]) -> tuple[list[Job], lis
     Raises:
         ArgumentError: a number is too small, or a row cannot be built.
     """
-    seeds, jobs = read_seeds(args.seeds), args.jobs or cores()
+    seeds, jobs = read_seeds(args.seeds), cores() if args.jobs is None else args.jobs
     if jobs < 1 or args.epochs < 1:
         raise ArgumentError(f"--jobs {jobs}, --epochs {args.epochs}: at least 1", where="ablate")
-    check_rows(rows, args.system)
+    check_rows(rows, args.system, args.budget)
     each = [(name, row, seed) for seed in seeds for name, row in rows.items()]
     trainings = [training(args, name, row, seed, jobs) for name, row, seed in each]
     return trainings, [job for name, row, seed in each for job in evaluations(args, name, row, seed)]
@@ -138,22 +128,47 @@ def chosen_rows(args: argparse.Namespace) -> dict[str, Row]:
 
 def read_rows(path: Path) -> dict[str, Row]:
     """Rows of a JSON file: name -> what, changes, system, budgets, controls; each may be left out."""
+    hint = 'like {"name": {"changes": {"tau": 0.5}, "budgets": [1, 4], "controls": ["--mute"]}}'
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
-        rows = {}
-        for name, given in found.items():
-            given = {key: tuple(v) if isinstance(v, list) else v for key, v in given.items()}
-            rows[name] = Row(**{"what": name, **given})
     except OSError as error:
         raise DataError(f"cannot be read ({error.strerror})", where=str(path)) from error
-    except (ValueError, TypeError, AttributeError) as error:
-        hint = 'like {"name": {"changes": {"tau": 0.5}}}'
+    except ValueError as error:
         raise DataError(f"does not hold rows: {error}", where=str(path), hint=hint) from error
-    for name in rows:
+    if not isinstance(found, dict):
+        raise DataError("does not hold rows: not an object", where=str(path), hint=hint)
+    rows = {}
+    for name, given in found.items():
         if not name or name.startswith(("seed", ".")) or not all(c.isalnum() or c in "_-." for c in name):
-            hint = "letters, digits, _ and -, not beginning with seed"
-            raise ArgumentError(f"{name!r} cannot name a row's folder", where=str(path), hint=hint)
+            letters = "letters, digits, _ and -, not beginning with seed"
+            raise ArgumentError(f"{name!r} cannot name a row's folder", where=str(path), hint=letters)
+        wrong = _what_is_wrong(given)
+        if wrong:
+            raise DataError(f"does not hold rows: {name}: {wrong}", where=str(path), hint=hint)
+        rows[name] = Row(
+            **{"what": name} | {k: tuple(v) if isinstance(v, list) else v for k, v in given.items()}
+        )
     return rows
+
+
+def _what_is_wrong(given: Any) -> str:
+    """What keeps a value of a file from being a row; empty: nothing."""
+    if not isinstance(given, dict):
+        return "not an object"
+    for key, value in given.items():
+        if key in ("what", "system"):
+            fits = isinstance(value, str)
+        elif key == "changes":
+            fits = isinstance(value, dict)
+        elif key == "budgets":
+            fits = isinstance(value, list) and all(type(k) is int and k > 0 for k in value)
+        elif key == "controls":
+            fits = isinstance(value, list) and all(c == "" or c in CONTROLS for c in value)
+        else:
+            return f"{key!r} is none of what, changes, system, budgets, controls"
+        if not fits:
+            return f"{key} cannot be {json.dumps(value)}"
+    return ""
 
 
 def read_seeds(text: str) -> list[int]:
@@ -163,15 +178,93 @@ def read_seeds(text: str) -> list[int]:
     return list(dict.fromkeys(int(word) for word in text.split(",")))
 
 
-def check_rows(rows: dict[str, Row], system: str) -> None:
-    """Refuse a row that its system cannot be built with, before the first training begins."""
+def check_rows(rows: dict[str, Row], system: str, budget: int) -> None:
+    """Refuse a row that its system cannot be built or evaluated with, before the first training begins."""
     from avglance.systems import settings_of
 
     for name, row in rows.items():
+        own = row.system or system
+        where = f"row {name}"
         try:
-            settings_of(row.system or system, **row.changes)
+            settings = settings_of(own, **row.changes)
         except ArgumentError as error:
-            raise ArgumentError(f"row {name}: {error.what}", where="ablate", hint=error.hint) from error
+            raise ArgumentError(f"{where}: {error.what}", where="ablate", hint=error.hint) from error
+        except (TypeError, ValueError) as error:
+            raise ArgumentError(f"{where}: {error}", where="ablate") from error
+        if row.changes and settings == settings_of(own):
+            hint = f"leave it out: `{own}` is so already"
+            raise ArgumentError(f"{where} changes nothing in {own}", where="ablate", hint=hint)
+        most: int = settings.snippets
+        if max((budget, *row.budgets)) > most or budget < 1:
+            what = f"{where}: K must be 1 to {most}, got {max((budget, *row.budgets))}"
+            raise ArgumentError(what, where="ablate", hint="a smaller --budget")
+
+
+def check(
+    args: argparse.Namespace, rows: dict[str, Row], trainings: list[Job], looks: list[Job]
+) -> dict[str, Any]:
+    """Everything that can be known to be wrong before hours of work; what the work is to be, for its record.
+
+    Raises:
+        DataError: a dataset is not what it should be.
+        CheckpointError: the model to start from cannot be read.
+        ArgumentError: ``--out`` cannot be used.
+    """
+    from avglance.app.api import find_model
+    from avglance.data.records import read_dataset
+    from avglance.systems.store import load_model
+
+    if args.out.exists() and not args.out.is_dir():
+        raise ArgumentError("--out is a file", where=str(args.out), hint="name a folder")
+    for job in (*trainings, *looks):
+        for above in (job.makes.parent, job.log.parent):
+            if above.exists() and not above.is_dir():
+                raise ArgumentError("is a file where a run folder should be", where=str(above))
+    data = read_dataset(args.data).sha256
+    test = "" if args.test is None else read_dataset(args.test).sha256
+    start = load_model(find_model(args.start)).sha256 if args.start else ""
+    said: dict[str, Any] = {"test": test, "rows": {}}
+    for name, row in rows.items():
+        said["rows"][name] = {
+            "system": row.system or args.system,
+            "changes": row.changes,
+            "data": data,
+            "epochs": args.epochs,
+            "precision": args.precision,
+            "start": "" if row.system else start,
+        }
+    plain: dict[str, Any] = json.loads(json.dumps(said))
+    return plain
+
+
+def keep_plan(out: Path, said: dict[str, Any]) -> None:
+    """Writes down what is made in ``out``, or refuses what differs from what was made there before.
+
+    Raises:
+        ArgumentError: a row was made with other data, epochs or settings, or evaluated on other videos.
+        DataError: the record cannot be read or written.
+    """
+    file = out / PLAN
+    try:
+        before = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {"rows": {}}
+        known = before.get("test") or said["test"]
+        hint = "repeat the command that began it to go on, or name a new folder"
+        if said["test"] and known != said["test"]:
+            raise ArgumentError("the evaluations there are of other videos", where=str(out), hint=hint)
+        for name, row in said["rows"].items():
+            old = before["rows"].get(name, row)
+            other = [key for key in row if old.get(key) != row[key]]
+            if other:
+                what = f"row {name} was made there with other {', '.join(other)}"
+                raise ArgumentError(what, where=str(out), hint=hint)
+        merged = {"test": known, "rows": before["rows"] | said["rows"]}
+        part = file.with_name(f".{PLAN}.part")
+        part.write_text(json.dumps(merged, indent=1) + "\n", encoding="utf-8")
+        part.replace(file)
+    except (OSError, ValueError, KeyError, AttributeError) as error:
+        if isinstance(error, ArgumentError):
+            raise
+        raise DataError(f"cannot be used ({error})", where=str(file)) from error
 
 
 def folder(args: argparse.Namespace, name: str, seed: int) -> Path:
@@ -187,6 +280,7 @@ def training(args: argparse.Namespace, name: str, row: Row, seed: int, jobs: int
     words += ["--epochs", str(args.epochs), "--seed", str(seed), "--precision", args.precision]
     words += ["--threads", str(max(1, cores() // jobs)), "--workers", "1"]
     words += ["--cache", str(args.cache)] if args.cache else []
+    words += ["--skip-broken"] if args.skip_broken else []
     words += ["--start", args.start] if args.start and not row.system else []
     for key, value in row.changes.items():
         words += ["--setting", key, str(value)]
@@ -201,7 +295,8 @@ def evaluations(args: argparse.Namespace, name: str, row: Row, seed: int) -> Ite
     asked = [(k, "") for k in dict.fromkeys((args.budget, *row.budgets))]
     asked += [(args.budget, control) for control in row.controls if control]
     for k, control in asked:
-        file = out / f"eval_k{k}{control.replace('--', '_').replace(' ', '_').replace('-', '_')}.json"
+        files = "_files" if args.from_files else ""
+        file = out / f"eval_k{k}{files}{control.replace('--', '_').replace(' ', '_').replace('-', '_')}.json"
         words = [
             "eval",
             str(out / "model"),
@@ -231,86 +326,28 @@ def build_caches(args: argparse.Namespace, rows: dict[str, Row]) -> None:
     from avglance.systems import settings_of
 
     views = {settings_of(row.system or args.system, **row.changes).view for row in rows.values()}
-    sets = [args.data] + ([args.test] if args.test is not None and not args.from_files else [])
+    sets = [(args.data, args.skip_broken)]
+    sets += [(args.test, True)] if args.test is not None and not args.from_files else []
     live = sys.stderr.isatty()
-    for data in sets:
-        dataset = read_dataset(data)
+    for data, skip in sets:
+        dataset, home = read_dataset(data), args.cache or data / ".cache"
         for view in views:
-            build_cache(
-                dataset, view, args.cache or data / ".cache", progress=partial(_step, progress(live=live))
-            )
+            tell = partial(_step, progress(live=live))
+            build_cache(dataset, view, home, progress=tell, skip_broken=skip)
 
 
 def _step(tell: Callable[[int, int, int], None], done: int, total: int) -> None:
     tell(done, total, 0)
 
 
-def work(todo: list[Job], at_once: int) -> list[Job]:
-    """Runs the jobs whose product is missing, so many at once; those that failed.
-
-    Raises:
-        KeyboardInterrupt: Ctrl-C; running trainings have saved their state.
-    """
-    waiting = [job for job in todo if not job.makes.exists()]
-    total, begun, failed = len(waiting), time.monotonic(), list[Job]()
-    running: dict[Job, subprocess.Popen[bytes]] = {}
-    before = signal.signal(
-        signal.SIGTERM, signal.default_int_handler
-    )  # or the trainings would be left behind
-    try:
-        while waiting or running:
-            while waiting and len(running) < at_once:
-                job = waiting.pop(0)
-                running[job] = start(job)
-            time.sleep(POLL_S)
-            for job in [job for job, child in running.items() if child.poll() is not None]:
-                if running.pop(job).returncode or not job.makes.exists():
-                    failed.append(job)
-                done = total - len(waiting) - len(running)
-                left = (time.monotonic() - begun) / done * (total - done)
-                print(
-                    f"{done} of {total} done, {clock(round(left)).removesuffix('.0')} left: {job.name}",
-                    file=sys.stderr,
-                    flush=True,
-                )
-    except BaseException:
-        for child in running.values():
-            child.terminate()  # a training saves its state; in the background Ctrl-C may be ignored
-        for child in running.values():
-            child.wait()
-        raise
-    finally:
-        signal.signal(signal.SIGTERM, before)
-    return failed
-
-
-def start(job: Job) -> subprocess.Popen[bytes]:
-    """The command of a job as a process of its own; what it says goes to the job's log."""
-    job.log.parent.mkdir(parents=True, exist_ok=True)
-    with job.log.open("ab") as log:
-        log.write(f"$ {shlex.join(('avglance', *job.words))}\n".encode())
-        log.flush()
-        words = [sys.executable, "-c", "from avglance.app.cli import entry; entry()", *job.words]
-        return subprocess.Popen(
-            words, stdout=log, stderr=log, stdin=subprocess.DEVNULL, start_new_session=True
-        )
-
-
-def last_words(log: Path) -> str:
-    """The end of a log, as one clean line."""
-    try:
-        text = log.read_text(encoding="utf-8", errors="replace")
-    except OSError:
-        return "nothing was written"
-    told = [line for line in text.splitlines() if line.strip()]
-    return clean(" ".join(told[-3:]), SHOWN)
-
-
-def show(out: Path) -> None:
-    """Prints the table of all runs."""
+def show(out: Path, baseline: str | None) -> None:
+    """Prints the table of all runs, with differences to the first row that was asked for."""
     from avglance.app.compare_table import COLUMNS, text
     from avglance.app.render import Ink
     from avglance.evaluation.compare import compare
 
-    found: Any = compare([str(out)], baseline=None, each_data=False)
+    try:
+        found: Any = compare([str(out)], baseline=baseline)
+    except ArgumentError:  # that row is not there: it has failed
+        found = compare([str(out)], baseline=None)
     print(text(found, Ink(sys.stdout), stages=False, width=COLUMNS), flush=True)

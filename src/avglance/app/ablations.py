@@ -6,7 +6,15 @@ from dataclasses import dataclass, field
 from typing import Any
 
 DEAF = {"hear_choose": False, "hear_aim": False, "hear_answer": False}
-CONTROLS = ("", "--swap-sound", "--mute", "--uniform", "--tell moments", "--tell patches", "--tell both")
+CONTROLS: tuple[str, ...] = (
+    "",
+    "--swap-sound",
+    "--mute",
+    "--uniform",
+    "--tell moments",
+    "--tell patches",
+    "--tell both",
+)
 
 
 @dataclass(frozen=True)
@@ -66,7 +74,7 @@ PIECES = {
     "auxiliary_off": Row("no auxiliary heads' losses", {"auxiliary": 0.0}),
     "auxiliary_all": Row("auxiliary losses at every snippet", {"auxiliary_at": "all"}),
     "fusion_low_rank": Row("low-rank product of the senses", {"fusion_rank": 4}),
-    "one_stage": Row("everything from the first step on", {"glance_share": 0.0}),
+    "one_stage": Row("everything from the first step on", {"glance_share": 0.0, "focus_share": 0.0}),
     "looks_all": Row("all T snippets looked at in training", {"train_looks": None}),
 }
 """Each piece of AVGN in turn, off or in another form."""

@@ -31,6 +31,7 @@ _DIFFERENCE = (
     "hits averaged over the trainings, paired by video, bootstrap). It tells what other videos might give; "
     "what other seeds might give, ± tells."
 )
+_CACHED = "cached: evaluated from a training cache in place of the files; the time leaves decoding out."
 _CONTROLS = "control: swapped = with the sound of another class's video, muted = without sound."
 
 
@@ -158,6 +159,8 @@ def foot(table: Table) -> list[str]:
         lines.append(_DIFFERENCE.format(name=named(table.rows[table.baseline].label)))
     if any(row.control in ("swap_sound", "mute") for row in table.rows):
         lines.append(_CONTROLS)
+    if any(row.cached for row in table.rows):
+        lines.append(_CACHED)
     return lines
 
 

@@ -126,7 +126,8 @@ def open_cache(args: argparse.Namespace, dataset: Any, settings: Any) -> Any:
     from avglance.data.cache import Cache, build_cache
 
     step = None if args.quiet else progress(live=sys.stderr.isatty() and not args.json)
-    build_cache(dataset, settings, args.cache, progress=None if step is None else lambda a, b: step(a, b, 0))
+    tell = None if step is None else lambda done, total: step(done, total, 0)
+    build_cache(dataset, settings, args.cache, progress=tell, skip_broken=True)
     return Cache(dataset, settings, args.cache)
 
 

@@ -143,6 +143,7 @@ def _cost(table: Table, numbers: Mapping[str, int]) -> Figure | None:
             axis = axes[y][x]
             found = [_line(axis, numbers[line], rows, cost, name) for line, rows in series.items()]
             drawn.append((axis, found))
+            axis.set_visible(any(found))
             _percents(axis, FIGURES[name] if x == 0 else "")
             _cost_scale(axis, [point[0] for line in found for point in line])
             axis.set_xlabel(COSTS[cost] if y == len(names) - 1 else "")
@@ -187,7 +188,9 @@ def _line(axis: Axes, n: int, rows: Sequence[Row], cost: str, name: str) -> list
     found = [
         (x, 100 * y, row.budget, 100 * (row.figures[name].std or 0.0))
         for row in rows
-        if (x := row.figures[cost].mean) is not None and (y := row.figures[name].mean) is not None
+        if (x := row.figures[cost].mean) is not None
+        and (y := row.figures[name].mean) is not None
+        and not (cost == "seconds" and row.cached)  # without decoding they would mislead
     ]
     if not found:
         return []

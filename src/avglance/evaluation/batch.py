@@ -16,13 +16,15 @@ from avglance.evaluation.answers import Answer, known_truth
 from avglance.evaluation.cached import CachedView
 from avglance.evaluation.controls import Muted, SwappedSound
 from avglance.parts.meter import Meter
-from avglance.systems.base import Decision, System, Told
+from avglance.systems.base import Decision, Steering, System
 from avglance.systems.spans import spans_of
 from avglance.types import Failure, Span
 from avglance.views import FileView, View, file_to_square
 
 Control = Literal["none", "swap_sound", "mute", "true_moments", "true_patches", "true_both", "uniform"]
-STEERING: tuple[Control, ...] = ("true_moments", "true_patches", "true_both", "uniform")
+TELLING: tuple[Control, ...] = ("true_moments", "true_patches", "true_both")
+"""Controls that tell a system parts of the truth."""
+STEERING: tuple[Control, ...] = (*TELLING, "uniform")
 """Controls that tell a system where to look."""
 
 
@@ -107,12 +109,12 @@ def _view(records: tuple[Record, ...], looks: Looks) -> FileView | CachedView:
     return FileView(paths, looks.system.view_settings, threads=1)
 
 
-def _told(batch: Batch, files: FileView | CachedView, k: int) -> Told:
+def _told(batch: Batch, files: FileView | CachedView, k: int) -> Steering:
     """What a control tells: evenly spaced snippets; or which are the event's, and where its object is."""
     moments = np.zeros(files.times.shape, dtype=bool)
     if batch.control == "uniform":
         moments[:, (2 * np.arange(k) + 1) * files.times.shape[1] // (2 * k)] = True
-        return Told(torch.from_numpy(moments))
+        return Steering(torch.from_numpy(moments))
     centres = np.full((*files.times.shape, 2), np.nan)
     for b, record in enumerate(batch.records):
         event, middle, _ = known_truth(record.truth, files.times[b])
@@ -121,7 +123,7 @@ def _told(batch: Batch, files: FileView | CachedView, k: int) -> Told:
             moments[b] = event
             placed = file_to_square(middle, info.width, info.height, files.settings)
             centres[b] = np.where(event[:, None], placed, np.nan)
-    return Told(
+    return Steering(
         torch.from_numpy(moments) if batch.control != "true_patches" else None,
         torch.from_numpy(centres) if batch.control != "true_moments" else None,
     )

@@ -58,6 +58,7 @@ class Row:
         snippets: T.
         control: as in ``Evaluation``.
         extras: as in ``Evaluation``.
+        cached: as in ``Evaluation``.
         members: one a training.
         figures: ``FIGURES``, ``gmacs`` and ``seconds`` (a video) and ``training_s``, over the members.
         gmacs: mean by stage, a video, with ``total``.
@@ -72,6 +73,7 @@ class Row:
     snippets: int
     control: str
     extras: tuple[str, ...]
+    cached: bool
     members: tuple[Evaluation, ...]
     figures: dict[str, Spread]
     gmacs: dict[str, float]
@@ -82,7 +84,8 @@ class Row:
     @property
     def condition(self) -> str:
         """What was done at test, in words; empty for nothing."""
-        return ", ".join(word for word in (CONTROLS.get(self.control, self.control), *self.extras) if word)
+        words = CONTROLS.get(self.control, self.control), *self.extras, "cached" if self.cached else ""
+        return ", ".join(word for word in words if word)
 
     @property
     def series(self) -> str:
@@ -166,7 +169,7 @@ def _table(evaluations: Sequence[Evaluation]) -> Table:
     grouped: dict[tuple[Any, ...], list[Evaluation]] = {}
     names = list(dict.fromkeys(found.name for found in evaluations))
     for found in evaluations:
-        key = (names.index(found.name), found.control != "none", found.extras, found.control)
+        key = (names.index(found.name), found.control != "none", found.extras, found.control, found.cached)
         grouped.setdefault((*key, found.snippets, found.budget), []).append(found)
     rows = tuple(_row(grouped[key]) for key in sorted(grouped))
     first = evaluations[0]
@@ -185,6 +188,7 @@ def _row(members: Sequence[Evaluation]) -> Row:
         first.snippets,
         first.control,
         first.extras,
+        first.cached,
         tuple(members),
         figures,
         _by_stage([found.gmacs for found in members]),
@@ -252,7 +256,8 @@ def _against(table: Table, wanted: str | None) -> Table:
         return replace(table, notes=(*table.notes, f"no row is called {wanted} here: no differences"))
     if len(named) > 1:
         several = ", ".join(table.rows[n].label for n in named[:SHOWN])
-        hint = f"one of them alone: --baseline NAME@K, such as {wanted}@{table.rows[named[0]].budget}"
+        first = table.rows[named[0]]
+        hint = f"one of them alone: --baseline NAME@K, such as {first.name}@{first.budget}"
         raise ArgumentError(f"--baseline {wanted} names {len(named)} rows: {several}", hint=hint)
     base = table.rows[named[0]]
     rows = []
@@ -267,12 +272,20 @@ def _against(table: Table, wanted: str | None) -> Table:
 
 
 def _named(rows: Sequence[Row], wanted: str) -> list[int]:
-    """The rows that ``NAME`` or ``NAME@K`` means: those without a control, where there are any."""
+    """The rows that ``NAME`` or ``NAME@K`` means: those without a control, where there are any.
+
+    Of rows that differ in nothing but the cache, the one of more trainings, or else from the files.
+    """
     name, _, budget = wanted.rpartition("@")
     found = [n for n, row in enumerate(rows) if row.name == wanted]
     if not found:
         found = [n for n, row in enumerate(rows) if row.name == name and str(row.budget) == budget]
-    return [n for n in found if not rows[n].condition] or found
+    found = [n for n in found if rows[n].control == "none" and not rows[n].extras] or found
+    best: dict[tuple[object, ...], int] = {}
+    for n in sorted(found, key=lambda n: (len(rows[n].members), not rows[n].cached)):
+        row = rows[n]
+        best[row.budget, row.snippets, row.control, row.extras] = n
+    return sorted(best.values())
 
 
 def _no_baseline(rows: Sequence[Row], wanted: str) -> ArgumentError:
@@ -361,7 +374,7 @@ def _plain_table(table: Table) -> dict[str, Any]:
 
 def _plain_row(row: Row) -> dict[str, Any]:
     said: dict[str, Any] = {"name": row.name, "budget": row.budget, "snippets": row.snippets}
-    said |= {"control": row.control, "settings": list(row.extras), "trainings": []}
+    said |= {"control": row.control, "settings": list(row.extras), "cached": row.cached, "trainings": []}
     for one in row.members:
         seed, seconds = (one.training.seed, one.training.seconds) if one.training else (None, None)
         member = {"seed": seed, "file": str(one.file), "weights_sha256": one.weights, "training_s": seconds}

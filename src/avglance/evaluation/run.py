@@ -21,7 +21,7 @@ from avglance.data.cache import Cache
 from avglance.data.records import Dataset, Record
 from avglance.errors import ArgumentError, DataError
 from avglance.evaluation.answers import Answer
-from avglance.evaluation.batch import STEERING, Batch, Control, Looks, Spent, recognise_batch
+from avglance.evaluation.batch import STEERING, TELLING, Batch, Control, Looks, Spent, recognise_batch
 from avglance.evaluation.controls import shared_labels, sound_donors
 from avglance.evaluation.summary import Run, summarise
 from avglance.systems.base import System
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
 CONTROLS: tuple[Control, ...] = get_args(Control)
 DEFAULT_MOMENTS = 4
+NOT_CACHED = "it could not be read when the cache was made"
 Progress = Callable[[int, int, int], None]
 
 
@@ -108,20 +109,29 @@ def evaluate(
         system = system.to(torch.device(device))
     k = system.check_budget(min(DEFAULT_MOMENTS, system.max_k) if budget is None else budget)
     records, classes = dataset.records[:limit], tuple(model.classes)
+    if cache is not None:
+        held = {record.path for record in cache.records}
+        lost = [Failure(str(r.path), "unreadable", NOT_CACHED) for r in records if r.path not in held]
+        records = tuple(record for record in records if record.path in held)
+    else:
+        lost = []
+    if control in TELLING:
+        _check_truth(records, control)
     unknown = _unknown_classes(records, classes)
     batches, shared = _batches(records, settings)
     if control in STEERING and "told" not in inspect.signature(system.recognise).parameters:
         hint = "leave --tell and --uniform to systems that do"
         raise ArgumentError(f"{system.name} neither chooses nor aims", where="evaluate", hint=hint)
     looks = Looks(system, classes, k, float(model.card.get("span_threshold", 0.0)), cache)
-    start, answers, seconds, failed = time.perf_counter(), list[Answer | Failure](), dict[str, float](), 0
+    start, answers, seconds = time.perf_counter(), list[Answer | Failure](lost), dict[str, float]()
+    failed = len(lost)
     for spent in _go(batches, looks, workers):
         answers += spent.answers
         failed += sum(isinstance(a, Failure) for a in spent.answers)
         for stage, value in spent.seconds.items():
             seconds[stage] = seconds.get(stage, 0.0) + value
         if progress:
-            progress(len(answers), len(records), failed)
+            progress(len(answers), len(records) + len(lost), failed)
     return summarise(
         Run(
             answers=tuple(a for a in answers if isinstance(a, Answer)),
@@ -137,6 +147,17 @@ def evaluate(
             notes={"unknown_classes": unknown, "donors_sharing_a_label": shared},
         )
     )
+
+
+def _check_truth(records: Sequence[Record], control: Control) -> None:
+    """Refuse to tell what is not known: a figure of told and untold videos would mean nothing."""
+    blind = [r for r in records if r.truth is None or r.truth.span is None]
+    if blind:
+        raise ArgumentError(
+            f"{len(blind)} of {len(records)} videos have no known event to tell of: {blind[0].path}",
+            where="evaluate",
+            hint=f"{control} is for datasets with truth files, such as GlanceWorld",
+        )
 
 
 def _unknown_classes(records: Sequence[Record], classes: tuple[str, ...]) -> list[str]:

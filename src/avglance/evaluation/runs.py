@@ -23,7 +23,7 @@ from avglance.evaluation.trainings import RUN, Training, mapping, number, read_j
 EVALUATIONS = "eval*.json"
 SCHEMA = "avglance.evaluation/1"
 FIGURES = ("top1", "moment_recall", "patch_hit", "span_iou")
-USUAL = ("budget", "batch", "limit", "workers", "seed", "snippets", "control")
+USUAL = ("budget", "batch", "limit", "workers", "seed", "snippets", "control", "cached")
 """Settings that every evaluation has; any other one that is set makes another row."""
 DEPTH, MOST_FOLDERS = 4, 20_000
 _UNSET: tuple[Any, ...] = (None, False, "", "none", [], {})
@@ -42,6 +42,7 @@ class Evaluation:
         snippets: T.
         control: what was done to the sound: ``none``, ``swap_sound``, ``mute`` ...
         extras: further settings, sorted: what the model was told or made to do.
+        cached: pictures and sounds came from a cache: the seconds leave decoding out.
         kind: what made the dataset; may be empty.
         sha256: the dataset's hash.
         hits: whether the first label is right, by the video's name relative to the videos' common folder;
@@ -62,6 +63,7 @@ class Evaluation:
     snippets: int
     control: str
     extras: tuple[str, ...]
+    cached: bool
     kind: str
     sha256: str
     hits: dict[str, float]
@@ -188,6 +190,7 @@ def read_evaluation(file: Path, training: Training | None = None) -> Evaluation:
         snippets=snippets,
         control=str(settings.get("control") or "none"),
         extras=tuple(extras),
+        cached=settings.get("cached") is True,
         kind=str(dataset.get("kind") or ""),
         sha256=dataset["sha256"],
         hits=hits,
@@ -196,7 +199,8 @@ def read_evaluation(file: Path, training: Training | None = None) -> Evaluation:
         figures=figures,
         gmacs=_stages(found.get("gmacs"), "gmacs", where),
         seconds=_stages(found.get("seconds"), "seconds", where),
-        clock=f"{found.get('device')}, {settings.get('workers')} batches of {settings.get('batch')} at once",
+        clock=f"{found.get('device')}, {settings.get('workers')} batches of {settings.get('batch')} at once"
+        + (", from a cache" if settings.get("cached") is True else ""),
     )
 
 

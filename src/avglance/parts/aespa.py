@@ -181,7 +181,10 @@ class GateAESPA(nn.Module):
 
 
 class CellsHidden(nn.Module):
-    """Loss M2: a quarter of the map's cells is hidden from AESPA and rebuilt from the rest and the sound.
+    """Loss M2: a quarter of the map's cells is hidden from AESPA and rebuilt.
+
+    Form A2 rebuilds them from the other cells and the sound; in form A1 cells do not see each other, so the
+    place and the sound are all that is left.
 
     Source: AVGN, masked visual token reconstruction, in the form M2 of our notes; training only.
     """

@@ -11,7 +11,7 @@ from avglance.errors import ArgumentError, ShapeError
 
 
 class LowRankMix(nn.Module):
-    """Product of the senses in low rank: sum_r prod_m W_m^r [f_m ; 1] + b.
+    """Product of the senses in low rank: (1 / R) sum_r prod_m W_m^r [f_m ; 1] + b.
 
     In place of one linear layer on the concatenation, it holds what the senses say *together*: each output
     is a sum of R products of one factor a sense.

@@ -36,10 +36,11 @@ from avglance.systems.base import (
     Decision,
     Group,
     Stage,
+    Steering,
     System,
-    Told,
     along,
     ask,
+    behind,
     build_encoder,
     close_look_macs,
     coarse_to_fine,
@@ -150,7 +151,7 @@ class AVGN(System):
         found: Saliency = spend.run("choose", self.saliency, seen.picture, sound, rows=rows)
         return found
 
-    def rank(self, saliency: Tensor, visible: Tensor, k: int, *, told: Told | None = None) -> Tensor:
+    def rank(self, saliency: Tensor, visible: Tensor, k: int, *, told: Steering | None = None) -> Tensor:
         """The first ``k`` visible snippets of the order (B, K); if there are fewer, invisible ones follow.
 
         Moments that are told come before all others.
@@ -161,7 +162,7 @@ class AVGN(System):
             score = score.expand_as(saliency)
         if told is not None and told.moments is not None:
             score = score + told.moments * (2 + score.amax(1, keepdim=True) - score.amin(1, keepdim=True))
-        return pick_moments(score.masked_fill(~visible, -torch.inf), k)
+        return pick_moments(behind(score, visible), k)
 
     def enhance(self, seen: Glimpse, order: Tensor, looked: Tensor, *, spend: Meter | Unmetered) -> Tensor:
         """Maps of the moments after AESPA, (B, K, D, h, w): the sound of the whole video enters each."""
@@ -185,7 +186,7 @@ class AVGN(System):
         looked: Tensor,
         *,
         spend: Meter | Unmetered,
-        told: Told | None = None,
+        told: Steering | None = None,
     ) -> Tensor:
         """Boxes of the patches, xyxy fractions (B, K, 4); around what is told, where the truth is told."""
         s, patch = self.settings, self.settings.switches.patch
@@ -286,7 +287,7 @@ class AVGN(System):
 
     @torch.no_grad()
     def recognise(
-        self, view: View, k: int, *, meter: Meter | None = None, told: Told | None = None
+        self, view: View, k: int, *, meter: Meter | None = None, told: Steering | None = None
     ) -> Decision:
         """The answer from a view; patches are asked for at the moments only. ``told``: where to look."""
         k, spend, s, device = self.check_budget(k), meter or Unmetered(), self.settings, self.device
@@ -324,7 +325,8 @@ class AVGN(System):
         """One stage, all parts together; or first the glance, then the focus, then all, by their shares."""
         s = self.settings
         if s.optimiser == "adamw":
-            first = s.glance_share, s.focus_share
+            looks = s.switches.see and s.switches.patch != "none"
+            first = s.glance_share, s.focus_share if looks else 0.0
             if not any(first):
                 return [
                     Stage("all", (Group(("",), "adamw", s.rate, 0.01, "onecycle"),), batch=s.batch, clip=5.0)
@@ -346,7 +348,7 @@ class AVGN(System):
             Group(slow, "sgd", 0.5 * s.rate, 1e-4, "cosine"),
             Group(("encode_focus", "head_focus", "head_fused"), "sgd", s.rate, 1e-4, "cosine"),
             Group(fast, "sgd", 5 * s.rate, 1e-4, "cosine"),
-            Group(("saliency", "attention"), "adamw", 0.1 * s.rate, 0.05, "cosine"),
+            Group(("saliency", "attention", "hidden_cells"), "adamw", 0.1 * s.rate, 0.05, "cosine"),
         )
         return [Stage("all", groups, batch=s.batch)]
 

@@ -28,7 +28,7 @@ from avglance.parts.losses import (
 from avglance.parts.meter import Unmetered
 from avglance.parts.policy import HeatmapPolicy
 from avglance.parts.saliency import Saliency, pick_moments
-from avglance.systems.base import along, coarse_to_fine, drop_videos, flat_places, unordered
+from avglance.systems.base import along, behind, coarse_to_fine, drop_videos, flat_places, unordered
 
 if TYPE_CHECKING:
     from avglance.systems.avgn import AVGN, Glimpse
@@ -46,7 +46,7 @@ class Lesson:
         saliency: what AV-TeST says.
         order: the snippets looked at, (B, L).
         shown: which of them have a picture, bool (B, L).
-        near: close features of the policy's patches, (B, L, D).
+        near: close features of the policy's patches (of whole squares before there is a policy), (B, L, D).
         other: those of the random patches, or None without that branch.
     """
 
@@ -78,18 +78,17 @@ def avgn_losses(system: AVGN, clips: Clips, *, rng: torch.Generator, epoch: int)
     confidence, taught = teaching(system, lesson)
     if taught is not None:
         terms["teacher"] = taught
-    if not trains(system.saliency):
-        return terms
-    if w.saliency and w.saliency_form != "s3":
+    chooses = trains(system.saliency)
+    if chooses and w.saliency and w.saliency_form != "s3":
         here = along(saliency.logits, order)
         if w.saliency_form == "s1":
             terms["saliency"] = w.saliency * saliency_loss(here, confidence, tau=w.tau)
         else:
             terms["saliency"] = w.saliency * saliency_range_loss(here, confidence)
-    if w.ordered:
+    if chooses and w.ordered:
         loss = ordered_loss if w.ordered_form == "o1" else rising_loss
         terms["ordered"] = w.ordered * loss(saliency.logits, saliency.class_logits, y)
-    if w.masked:
+    if w.masked and trains(system.saliency if w.masked_form == "m1" else system.attention):
         terms["masked"] = w.masked * _masked(system, lesson, rng)
     return terms
 
@@ -110,33 +109,36 @@ def training_order(
 ) -> Tensor:
     """The snippets that are looked at, in the order in which the prefix heads see them: int64 (B, L).
 
-    All T, or with ``train_looks`` two thirds of them by the order and the others drawn from the rest, so that
-    a snippet that was ranked low by mistake is met again.
+    All T, or with ``train_looks`` the first of the order and others drawn from the rest, so that a snippet
+    that was ranked low by mistake is met again: one is drawn for every three looks.
     """
     w, T, looks = system.settings.switches, system.max_k, system.settings.looks
     draw = torch.rand(saliency.shape, generator=rng, device=rng.device).to(saliency.device)
     if w.order == "random":
-        rank = pick_moments(draw.masked_fill(~visible, -torch.inf), T)
+        rank = pick_moments(behind(draw, visible), T)
     elif w.order == "saliency" and epoch < w.order_warmup:
         if looks < T:
-            rank = pick_moments(draw.masked_fill(~visible, -torch.inf), T)
+            rank = pick_moments(behind(draw, visible), T)
         else:
             score = -torch.tensor(coarse_to_fine(T), device=saliency.device).argsort().float()
-            rank = pick_moments(score.expand_as(saliency).masked_fill(~visible, -torch.inf), T)
+            rank = pick_moments(behind(score.expand_as(saliency), visible), T)
     else:
         rank = system.rank(saliency, visible, T)
-    if looks == T or w.order != "saliency":
-        return rank[:, :looks]
+    if looks == T:
+        return rank
     sure = looks - looks // 3
     first, rest = rank[:, :sure], rank[:, sure:]
-    drawn = along(draw.masked_fill(~visible, -torch.inf), rest).topk(looks - sure, dim=1).indices
+    drawn = along(behind(draw, visible), rest).topk(looks - sure, dim=1).indices
     return torch.cat([first, rest.gather(1, drawn.sort(1).values)], 1)
 
 
 def two_branches(
     system: AVGN, clips: Clips, seen: Glimpse, order: Tensor, rng: torch.Generator
 ) -> tuple[Tensor, Tensor | None]:
-    """Close features of the policy's patches and of random ones, (B, L, D) each, along the order."""
+    """Close features of the policy's patches and of random ones, (B, L, D) each, along the order.
+
+    Before the policy is trained, of the whole squares alone.
+    """
     s, w = system.settings, system.settings.switches
     if not closely(system):
         return torch.zeros((*order.shape, system.encode_focus.width), device=order.device), None
@@ -200,7 +202,7 @@ def _prefix(system: AVGN, lesson: Lesson) -> Tensor:
 
 
 def _auxiliary(system: AVGN, lesson: Lesson, epoch: int) -> dict[str, Tensor]:
-    """The heads on each encoder, everywhere or at the most salient snippets alone."""
+    """The heads on each encoder, everywhere or at the first quarter of the snippets looked at alone."""
     w, seen, order = system.settings.switches, lesson.seen, lesson.order
     counted = torch.ones_like(order, dtype=torch.bool)
     here = torch.ones_like(seen.visible)

@@ -27,10 +27,12 @@ class AVGNSwitches:
             "coarse" (to fine), "random" (in evaluation a fixed permutation). Trained in the same order.
         teacher: what the saliency loss learns from: the auxiliary heads, or a head of its own on [v ; a ; l].
         tau: temperature of the saliency target.
-        order_warmup: epochs in the coarse-to-fine order before saliency orders.
+        order_warmup: epochs in the coarse-to-fine order (with ``train_looks`` a drawn one) before saliency
+            orders.
         auxiliary: weight of the losses of the heads on each encoder; 0 leaves a loss out.
         auxiliary_at: which snippets those losses count: "all" (the paper's family), or, after the warm-up of
-            the order, the quarter that is most "salient", so that the label is not taught where it is absent.
+            the order, the "salient": the first T / 4 of those looked at, most salient first, so that the
+            label is seldom taught where it is absent (with ``train_looks`` some of them are drawn).
         saliency: weight of the saliency loss.
         saliency_form: "s1" (KL with the softmax of the teacher's log confidence), "s2" (binary, confidence
             stretched to 0..1), "s3" (no loss of its own: saliency learns through O1 alone).
@@ -80,6 +82,14 @@ class AVGNSwitches:
                 where="AVGNSwitches",
                 hint="aim_form a1 or a2, or masked_form m1",
             )
+        by_itself = self.saliency > 0 and self.saliency_form != "s3"
+        by_order = self.ordered > 0 and self.ordered_form == "o1"
+        if self.order == "saliency" and not (by_itself or by_order):
+            raise ArgumentError(
+                "nothing teaches the saliency that orders the snippets",
+                where="AVGNSwitches",
+                hint="saliency_form s1 or s2, or ordered_form o1, with a weight above 0; or another order",
+            )
         if not (self.see or self.listens):
             raise ArgumentError("a system that neither sees nor hears", where="AVGNSwitches")
         if self.tau <= 0:
@@ -118,13 +128,14 @@ class AVGNSettings:
         aim_width: tokens of AESPA.
         aim_hidden: feed-forward layers of AESPA.
         answer_width: hidden layer of the prefix classifier.
-        train_looks: close looks a video in training: two thirds at the most salient snippets, the others at
-            snippets drawn from the rest. None: all T (the paper's family). With fewer the last prefix head
+        train_looks: close looks a video in training: at the first of the order, and for every three at one
+            snippet drawn from the rest. None: all T (the paper's family). With fewer the last prefix head
             answers for every further moment.
         glance_share: of the epochs, in which the glance and its saliency are trained alone ("adamw" only).
         focus_share: of the epochs after those, in which the focus alone learns, from the whole squares of
-            the moments (random patches where it cannot), before the policy does. Both 0: one stage from end
-            to end (the paper). Until the moments are found and a patch's texture means something, patches
+            the moments (random patches where it cannot), before the policy does; alone (0 glance_share) for
+            a training that begins with weights that know the moments. Both 0: one stage from end to end (the
+            paper). Until the moments are found and a patch's texture means something, patches
             are noise: the encoder unlearns, and the policy comes to prefer the dullest place.
         fusion_rank: 0 joins the senses side by side (the paper); R above 0 by a product of rank R.
         dropout: of the heads.
@@ -181,6 +192,12 @@ class AVGNSettings:
                 f"glance_share {self.glance_share} and focus_share {self.focus_share} leave nothing for all "
                 "parts together",
                 where="AVGNSettings",
+            )
+        if (self.glance_share or self.focus_share) and self.optimiser != "adamw":
+            raise ArgumentError(
+                f"stages are there for adamw alone, not for {self.optimiser}",
+                where="AVGNSettings",
+                hint="glance_share 0 and focus_share 0",
             )
         if self.fusion_rank < 0:
             raise ArgumentError(

@@ -49,8 +49,14 @@ class Decision:
     evidence: Tensor
 
 
+def behind(score: Tensor, visible: Tensor) -> Tensor:
+    """Scores (B, T) with all that is not visible behind all that is, each kind in its own order."""
+    room = 2 + score.amax(1, keepdim=True) - score.amin(1, keepdim=True)
+    return torch.where(visible, score, score - room)
+
+
 @dataclass(frozen=True)
-class Told:
+class Steering:
     """What an evaluation tells a system in place of its choosing or aiming, as a rule parts of the truth.
 
     Args:

@@ -12,7 +12,7 @@ import hashlib
 import json
 import shutil
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -132,28 +132,50 @@ def load_model(folder: str | Path, device: torch.device | str = "cpu") -> Loaded
     return LoadedModel(system.to(device).eval(), classes, card, folder, sums[WEIGHTS])
 
 
-def begin_from(system: System, folder: str | Path) -> list[str]:
-    """Copies a model's weights into a system where name and shape fit; the names that stay as they were.
+def begin_from(system: System, folder: str | Path, *, heads: Collection[str] = ()) -> tuple[int, list[str]]:
+    """Copies a model's weights into a system where name and shape fit: a warm start.
 
-    For a warm start: another number of classes leaves the heads new.
+    Args:
+        system: what shall begin with them.
+        folder: of the model.
+        heads: names of weights that are one's own for each class, kept fresh where the model's classes are
+            others.
+
+    Returns:
+        How many weight tensors were taken, and the names of those that stay as they were.
 
     Raises:
-        CheckpointError: the model cannot be read (as ``load_model``), or nothing of it fits.
+        CheckpointError: the model cannot be read (as ``load_model``), or no weight matrix of it fits.
     """
     folder = Path(folder)
     _check_files(folder)
+    _header(folder / WEIGHTS)
     own = system.state_dict()
     with safe_open(folder / WEIGHTS, framework="pt") as file:
         given = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  (no mapping)
-    fit = {name: x for name, x in given.items() if name in own and own[name].shape == x.shape}
-    if not fit:
+    fit = {
+        name: x
+        for name, x in given.items()
+        if name in own and own[name].shape == x.shape and name not in heads
+    }
+    if not any(x.ndim > 1 for x in fit.values()):  # counters and biases of one number fit everywhere
         raise CheckpointError(
             f"none of its {len(given)} weights fits {system.name}",
             where=str(folder),
             hint="start from a model of the same system and sizes, or without --start",
         )
     system.load_state_dict(fit, strict=False)
-    return [name for name in own if name not in fit]
+    return len(fit), [name for name in own if name not in fit]
+
+
+def weights_of(folder: str | Path) -> tuple[str, tuple[str, ...]]:
+    """The checksum of a model's weights, and its classes.
+
+    Raises:
+        CheckpointError: as ``load_model``, as far as can be known without building the system.
+    """
+    sums = _check_files(Path(folder))
+    return sums[WEIGHTS], tuple(_json(Path(folder) / CLASSES, list))
 
 
 def _check_files(folder: Path) -> dict[str, str]:

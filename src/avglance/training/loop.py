@@ -23,7 +23,7 @@ from avglance.training.rates import optimisers, set_rates, share_epochs
 from avglance.training.resume import Place, load_state, newest, read_place, save_state
 from avglance.training.settings import Told, TrainSettings
 from avglance.training.sums import Sums
-from avglance.training.team import Team
+from avglance.training.team import Team, digest
 from avglance.training.validate import Answers, answers, figures
 
 if TYPE_CHECKING:
@@ -96,7 +96,7 @@ class Loop:
                     if state:
                         load_state(state, self.system, self.found)
                         state = None
-                    self.team.agree(self.place.step, len(self.training.indices))  # all have read it
+                    self.team.agree(self.place.step, len(self.training.indices), digest(self.system))
                     self._run_stage(number, range(first, first + epochs))
                 first += epochs
             if self.said is None and not self._validate(log=False):  # resumed behind the last epoch

@@ -42,6 +42,7 @@ def describe(
     device: str,
     processes: int,
     command: str,
+    start: str = "",
 ) -> dict[str, Any]:
     """What run.json holds, as plain JSON values."""
     full = dataclasses.asdict(system_settings) if dataclasses.is_dataclass(system_settings) else {}  # type: ignore[arg-type]
@@ -61,6 +62,7 @@ def describe(
         "device": device,
         "threads": torch.get_num_threads(),
         "processes": processes,
+        "start_sha256": start,
     }
     plain: dict[str, Any] = json.loads(json.dumps(said))
     return plain
@@ -109,7 +111,7 @@ def _flat(said: dict[str, Any]) -> dict[str, Any]:
         else:
             rows[prefix] = value
 
-    walk("", {key: value for key, value in said["settings"].items() if key != "changes"})
+    walk("", {key: value for key, value in said["settings"].items() if key not in ("changes", "start")})
     walk("system_settings", said["system_settings"])
     rows["data"] = said["data"]["sha256"]
     return rows
@@ -121,19 +123,29 @@ def _same(before: dict[str, Any], now: dict[str, Any], out: Path) -> None:
     except (KeyError, TypeError, AttributeError) as error:
         raise DataError("not the description of a run", where=str(out / RUN)) from error
     changed = [name for name in sorted(old.keys() | new.keys()) if old.get(name) != new.get(name)]
-    if changed:
+    other_start = _other_start(before, now)
+    if changed or other_start:
         shown = [
             f"{name.rsplit('.', 1)[-1]} was {old.get(name)}, now {new.get(name)}"
             for name in changed
             if name != "data"
         ]
         shown += ["the dataset is another one"] if "data" in changed else []
+        shown += ["it began from another model"] if other_start else []
         more = " ..." if len(shown) > 4 else ""
         raise ArgumentError(
             f"the folder holds a run of other settings: {'; '.join(shown[:4])}{more}",
             where=str(out),
             hint="repeat the command that began it to go on, or name a new folder",
         )
+
+
+def _other_start(before: dict[str, Any], now: dict[str, Any]) -> bool:
+    """Whether a run began from another model; a model that has gone, or was not noted, is believed."""
+    if bool(before["settings"].get("start")) != bool(now["settings"].get("start")):
+        return True
+    noted = {said["start_sha256"] for said in (before, now) if said.get("start_sha256")}
+    return len(noted) > 1
 
 
 def _soft_differences(before: dict[str, Any], now: dict[str, Any]) -> list[str]:

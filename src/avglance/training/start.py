@@ -10,16 +10,17 @@ import torch
 
 from avglance.data.cache import Cache, build_cache
 from avglance.data.records import Dataset, read_dataset
-from avglance.errors import DataError
+from avglance.errors import CheckpointError, DataError
 from avglance.systems import build
 from avglance.systems.base import System
-from avglance.systems.store import begin_from, save_model
+from avglance.systems.store import begin_from, save_model, weights_of
 from avglance.training import runfolder
 from avglance.training.batches import Batches, split
 from avglance.training.draws import WEIGHTS, seed_of
 from avglance.training.loop import Loop
 from avglance.training.machine import accelerator_for, device_name, own_draws, readers, share_threads
 from avglance.training.rates import share_epochs
+from avglance.training.resume import newest
 from avglance.training.settings import Told, TrainSettings
 from avglance.training.team import Team
 from avglance.training.validate import UNMEASURED_THRESHOLD, figures, span_threshold
@@ -78,8 +79,7 @@ def train(
     with own_draws():  # fresh weights come from the global generator
         torch.default_generator.manual_seed(seed_of(settings.seed, WEIGHTS))
         system = build(settings.system, classes=len(dataset.classes), **settings.changes)
-    if settings.start:
-        begin_from(system, settings.start)
+    begun, taken = _begin(system, settings, dataset, out)
     k = system.check_budget(max(1, round(system.max_k / 4)) if settings.budget is None else settings.budget)
     share_epochs(system.stages(), settings.epochs)  # what is wrong there is told before anything is written
     accelerator = accelerator_for(device)
@@ -94,7 +94,10 @@ def train(
         device=device_name(accelerator.device),
         processes=team.size,
         command=command,
+        start=begun,
     )
+    if taken:
+        hear(Told("note", text=taken))
     if team.ask_first(lambda: _is_finished(out, said, hear)):
         return out / runfolder.MODEL
     home = Path(cache) if cache is not None else dataset.folder / ".cache"
@@ -109,6 +112,28 @@ def train(
     loop.run()
     team.ask_first(lambda: _finish(loop, dataset, said))
     return out / runfolder.MODEL
+
+
+def _begin(system: System, settings: TrainSettings, dataset: Dataset, out: Path) -> tuple[str, str]:
+    """The warm start: checksum of the weights it began with, and what was taken of them, in words.
+
+    A run that has a state of its own goes on from that; the model it began with may have gone.
+    """
+    if not settings.start:
+        return "", ""
+    if newest(out / runfolder.RESUME) is not None or (out / runfolder.MODEL).is_dir():
+        try:
+            return weights_of(settings.start)[0], ""
+        except CheckpointError:
+            return "", ""
+    checksum, classes = weights_of(settings.start)
+    heads: set[str] = set()
+    if classes != tuple(dataset.classes):  # those whose shape tells how many classes there are
+        other = build(settings.system, classes=len(dataset.classes) + 1, **settings.changes).state_dict()
+        heads = {name for name, x in system.state_dict().items() if other[name].shape != x.shape}
+    count, fresh = begin_from(system, settings.start, heads=heads)
+    left = f", fresh: {', '.join(fresh[:4])}{' ...' * (len(fresh) > 4)}" if fresh else ""
+    return checksum, f"{count} of {count + len(fresh)} tensors begin as in {settings.start}{left}"
 
 
 def _is_finished(out: Path, said: dict[str, Any], hear: Callable[[Told], None]) -> bool:

@@ -8,6 +8,7 @@ to the bit, so the state that the first process saves is the state of each.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -100,7 +101,11 @@ class Team:
         return bool(found)
 
     def agree(self, *numbers: int) -> None:
-        """Raises ArgumentError where the processes have different numbers: they see different files."""
+        """Raises ArgumentError where the processes have different numbers: they see different files.
+
+        Args:
+            *numbers: whole numbers of 64 bits, as many in each process.
+        """
         if self.size == 1:
             return
         own = torch.tensor(numbers, dtype=torch.int64, device=self.device)
@@ -129,7 +134,9 @@ class Team:
         """Averages over all processes, weighted by their videos: gradients, moves of the buffers, losses.
 
         Args:
-            system: its gradients are those of this process's share, and become those of the whole batch; a
+            system: its gradients are those of this process's share, and become their mean over the videos:
+                those of the whole batch for losses that are means over videos. A loss that counts present
+                snippets alone is averaged within each share first, which weighs them a little otherwise. A
                 parameter that has none in some process counts there as 0, one that has none anywhere keeps
                 none. Its floating buffers go where they stood before, plus the mean move.
             before: those buffers before the step.
@@ -176,14 +183,22 @@ class Team:
         try:
             together()
         except RuntimeError as error:  # the connection of one that has gone is closed
-            raise self._left() from error
+            raise self._left(str(error).partition("\n")[0]) from error
 
-    def _left(self) -> ArgumentError:
-        return ArgumentError(
-            "another process of this training has stopped",
-            where=self._name,
-            hint="its own message says why; the same command goes on from the last saved state",
-        )
+    def _left(self, why: str = "") -> ArgumentError:
+        hint = "its own message says why; the same command goes on from the last saved state"
+        if why:
+            hint += f" (if all processes say this, they cannot reach each other: {why[:200]})"
+        return ArgumentError("another process of this training has stopped", where=self._name, hint=hint)
+
+
+def digest(system: nn.Module) -> int:
+    """A number of 63 bits that other weights or statistics would not give."""
+    found = hashlib.sha256()
+    for name, x in system.state_dict().items():
+        found.update(name.encode())
+        found.update(x.detach().cpu().reshape(-1).view(torch.uint8).numpy().tobytes())
+    return int.from_bytes(found.digest()[:8], "big") >> 1
 
 
 def _buffers(system: nn.Module) -> list[Tensor]:
