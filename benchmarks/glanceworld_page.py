@@ -103,7 +103,7 @@ def _keep_plots(found: Any) -> None:
     drawn = ("avgn", "tsn", "tsn_long")
     table = found.tables[0]
     rows = tuple(row for row in table.rows if row.name in drawn and row.control == "none")
-    trainings = tuple(one for one in found.trainings if one.name in drawn)
+    trainings = tuple(one for one in found.trainings if one.name in drawn and one.finished)
     shown = replace(
         found, tables=(replace(table, rows=rows, baseline=None),), trainings=trainings, waiting=()
     )

@@ -276,3 +276,23 @@ def test_plain_values_are_json_and_say_where_they_come_from(ablation):
     assert deaf["difference"]["low"] < -0.2 < deaf["difference"]["high"]
     assert said["not_evaluated"][0]["name"] == "young"
     assert said["not_evaluated"][0]["held_out"] == {}
+
+
+def test_the_baseline_is_the_row_of_more_trainings_whatever_the_cache(tmp_path):
+    """As an ablation leaves it: rows from a cache with controls, and one seed from the files."""
+    for name, right in (("full", (60, 70)), ("deaf", (40, 50))):
+        for seed, n in enumerate(right):
+            cached = {"settings.cached": True}
+            plain = evaluation(hits_of(n, VIDEOS), **cached)
+            swapped = evaluation(hits_of(5, VIDEOS), **cached, **{"settings.control": "swap_sound"})
+            files = [evaluation(hits_of(n - 1, VIDEOS))] if seed == 0 else []
+            make_run(tmp_path / name / f"seed{seed}", plain, swapped, *files, seed=seed)
+    for wanted in ("full", "full@4"):
+        table = compare([tmp_path], baseline=wanted).tables[0]
+        base = table.rows[table.baseline]
+        assert (base.name, base.cached, base.control, len(base.members)) == ("full", True, "none", 2)
+    assert [row.condition for row in table.rows if row.name == "deaf"] == ["", "cached", "swapped, cached"]
+    note = next(note for note in table.notes if "not all taken alike" in note)
+    assert "from a cache" in note
+    one = compare([tmp_path / "deaf" / "seed0"], baseline="deaf@4").tables[0]
+    assert not one.rows[one.baseline].cached, "with as many trainings the row from the files"

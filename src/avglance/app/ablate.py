@@ -258,6 +258,8 @@ def keep_plan(out: Path, said: dict[str, Any]) -> None:
                 what = f"row {name} was made there with other {', '.join(other)}"
                 raise ArgumentError(what, where=str(out), hint=hint)
         merged = {"test": known, "rows": before["rows"] | said["rows"]}
+        if merged == before:
+            return
         part = file.with_name(f".{PLAN}.part")
         part.write_text(json.dumps(merged, indent=1) + "\n", encoding="utf-8")
         part.replace(file)

@@ -40,7 +40,7 @@ def one_at_a_time(out: Path) -> Iterator[None]:
     """
     try:
         out.mkdir(parents=True, exist_ok=True)
-        lock = (out / LOCK).open("w")
+        lock = (out / LOCK).open("a")
     except OSError as error:
         raise ArgumentError(f"cannot be made: {error.strerror}", where=str(out)) from error
     with lock:
