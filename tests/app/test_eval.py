@@ -211,3 +211,29 @@ def test_the_command_starts_as_a_process_and_help_loads_no_torch():
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert "--swap-sound" in done.stdout
+
+
+def test_a_broken_file_is_named_from_a_cache_too(broken_world, model, tmp_path, capsys):
+    words = ["eval", str(model), str(broken_world), "--quiet", "--cache", str(tmp_path / "cache")]
+    for _ in range(2):  # the second finds the cache made
+        assert cli.main(words) == 6
+        shown = capsys.readouterr().out
+        assert "2 videos answered, 1 failed" in shown
+        assert re.search(r"failed \S*bad\[31m\.mp4: ", shown)
+
+
+def test_nothing_is_told_where_nothing_is_known(broken_world, model, capsys):
+    assert cli.main(["eval", str(model), str(broken_world), "--quiet", "--tell", "both"]) == 2
+    err = capsys.readouterr().err
+    assert "1 of 3 videos have no known event to tell of" in err
+    assert "bad" in err
+
+
+def test_evenly_spaced_moments_are_a_control(world, model, tmp_path, capsys):
+    out = tmp_path / "even.json"
+    words = ["eval", str(model), str(world), "--quiet", "--limit", "2", "--uniform", "--out", str(out)]
+    assert cli.main(words) == 0
+    assert "looked at evenly spaced moments" in capsys.readouterr().out
+    found = json.loads(out.read_text())
+    assert "--uniform" in found["command"]
+    assert [sorted(m["snippet"] for m in row["moments"]) for row in found["rows"]] == [[2, 6, 10, 14]] * 2
