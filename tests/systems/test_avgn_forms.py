@@ -10,7 +10,7 @@ from tests import checks
 
 from avglance.errors import ArgumentError
 from avglance.parts.meter import Meter
-from avglance.systems import avgn, avgn_losses
+from avglance.systems import avgn_losses
 from avglance.systems.base import Steering, behind, coarse_to_fine
 from avglance.training.rates import optimisers, set_rates
 
@@ -148,6 +148,23 @@ def test_hidden_cells_wait_until_aespa_is_trained():
     clips = checks.make_clips(4, missing=False)
     found = ["masked" in one_step(system, stage, clips)[1] for stage in system.stages()]
     assert found == [False, False, True]
+
+
+def test_the_glance_may_stay_as_it_is():
+    shares = {"glance_share": 0.0, "focus_share": 0.2}
+    system = checks.small_system("avgn_nano", glance_rate=0.0, **shares)
+    stages = system.stages()
+    assert [stage.name for stage in stages] == ["focus", "all"]
+    clips = checks.make_clips(4, missing=False)
+    changed, terms = one_step(system, stages[-1], clips)
+    assert not {
+        part for part in changed if part.startswith(("encode_picture", "encode_sound", "saliency", "no_"))
+    }
+    assert {"encode_focus", "policy", "classifier"} <= changed
+    assert not {"saliency", "ordered", "masked", "picture", "sound"} & set(terms)
+    assert [g.rate for g in checks.small_system("avgn_nano", **shares).stages()[-1].groups] == pytest.approx(
+        [0.3 * system.settings.rate, system.settings.rate]
+    )
 
 
 def test_without_a_close_look_there_is_no_stage_for_it():
@@ -326,6 +343,9 @@ def test_other_encoders_train_a_step_and_recognise(name, sides):
         ({"masked_form": "m2", "aim_form": "b"}, "form b has none"),
         ({"train_looks": 99}, "train_looks must be 1 to"),
         ({"fusion_rank": -1}, "fusion_rank must be at least 0"),
+        ({"glance_rate": -0.1}, "glance_rate must be at least 0"),
+        ({"optimiser": "sgd"}, "stages are there for adamw alone"),
+        ({"saliency_form": "s3", "ordered_form": "o2"}, "nothing teaches the saliency"),
         ({"glance_share": 1.0}, r"glance_share must be in \[0, 1\)"),
         ({"glance_share": 0.6, "focus_share": 0.5}, "leave nothing"),
         (
@@ -337,7 +357,3 @@ def test_other_encoders_train_a_step_and_recognise(name, sides):
 def test_settings_that_cannot_be(changes, match):
     with pytest.raises(ArgumentError, match=match):
         checks.small_system("avgn_nano", **changes)
-
-
-def test_every_order_is_known_by_name():
-    assert set(avgn.ORDERS) == {"time", "coarse", "random"}

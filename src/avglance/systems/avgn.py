@@ -331,11 +331,11 @@ class AVGN(System):
                 return [
                     Stage("all", (Group(("",), "adamw", s.rate, 0.01, "onecycle"),), batch=s.batch, clip=5.0)
                 ]
-            slowly = Group(GLANCE, "adamw", 0.3 * s.rate, 0.01, "onecycle")
+            slowly = (Group(GLANCE, "adamw", s.glance_rate * s.rate, 0.01, "onecycle"),) * (s.glance_rate > 0)
             steps = (
                 ("glance", first[0], (Group(GLANCE, "adamw", s.rate, 0.01, "onecycle"),)),
                 ("focus", first[1], (Group((*FOCUS, "head_fused"), "adamw", s.rate, 0.01, "onecycle"),)),
-                ("all", 1 - sum(first), (slowly, Group((*FOCUS, *AIM), "adamw", s.rate, 0.01, "onecycle"))),
+                ("all", 1 - sum(first), (*slowly, Group((*FOCUS, *AIM), "adamw", s.rate, 0.01, "onecycle"))),
             )
             return [
                 Stage(name, groups, epochs_share=share, batch=s.batch, clip=5.0)

@@ -137,6 +137,8 @@ class AVGNSettings:
             a training that begins with weights that know the moments. Both 0: one stage from end to end (the
             paper). Until the moments are found and a patch's texture means something, patches
             are noise: the encoder unlearns, and the policy comes to prefer the dullest place.
+        glance_rate: rate of the glance and its saliency in the last of several stages, as a share of
+            ``rate``; 0 leaves them as they are: for a warm start whose moments are right already.
         fusion_rank: 0 joins the senses side by side (the paper); R above 0 by a product of rank R.
         dropout: of the heads.
         drop_sound: share of training videos that lose their sound (DropPathway).
@@ -167,6 +169,7 @@ class AVGNSettings:
     train_looks: int | None = None
     glance_share: float = 0.0
     focus_share: float = 0.0
+    glance_rate: float = 0.3
     fusion_rank: int = 0
     dropout: float = 0.2
     drop_sound: float = 0.2
@@ -198,6 +201,10 @@ class AVGNSettings:
                 f"stages are there for adamw alone, not for {self.optimiser}",
                 where="AVGNSettings",
                 hint="glance_share 0 and focus_share 0",
+            )
+        if self.glance_rate < 0:
+            raise ArgumentError(
+                f"glance_rate must be at least 0, got {self.glance_rate}", where="AVGNSettings"
             )
         if self.fusion_rank < 0:
             raise ArgumentError(
