@@ -30,7 +30,11 @@ from avglance.app.compare_table import long_time
 LONG = 36  # epochs of the row that shows what TSN reaches with more of them
 FURTHER: dict[str, tuple[str, int, dict[str, float]]] = {  # world -> row without the piece, epochs, changes
     "pointer": ("deaf", 5, {"glance_share": 0.0, "focus_share": 0.0, "rate": 0.001}),
-    "rivals": ("aespa_off", 6, {"glance_share": 0.0, "focus_share": 0.3, "rate": 0.001}),
+    "rivals": (
+        "aespa_off",
+        14,
+        {"glance_share": 0.0, "focus_share": 0.3, "glance_rate": 0.0, "rate": 0.001},
+    ),
 }
 BUDGET = 4
 CACHE_S, FILE_S = 0.05, 0.2  # core-seconds an evaluated video, from the cache and from the file
