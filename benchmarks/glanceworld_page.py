@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -186,8 +186,6 @@ class Table:
     kept: str
     wanted: Callable[[Row], bool]
     columns: tuple[str, ...]
-    said: bool = False
-    order: tuple[str, ...] = field(default=())
 
 
 def _of(*rows: tuple[str, int]) -> Callable[[Row], bool]:

@@ -212,7 +212,7 @@ def check(
     """
     from avglance.app.api import find_model
     from avglance.data.records import read_dataset
-    from avglance.systems.store import load_model
+    from avglance.systems.store import weights_of
 
     if args.out.exists() and not args.out.is_dir():
         raise ArgumentError("--out is a file", where=str(args.out), hint="name a folder")
@@ -222,7 +222,7 @@ def check(
                 raise ArgumentError("is a file where a run folder should be", where=str(above))
     data = read_dataset(args.data).sha256
     test = "" if args.test is None else read_dataset(args.test).sha256
-    start = load_model(find_model(args.start)).sha256 if args.start else ""
+    start = weights_of(find_model(args.start))[0] if args.start else ""
     said: dict[str, Any] = {"test": test, "rows": {}}
     for name, row in rows.items():
         said["rows"][name] = {

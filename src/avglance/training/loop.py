@@ -96,7 +96,8 @@ class Loop:
                     if state:
                         load_state(state, self.system, self.found)
                         state = None
-                    self.team.agree(self.place.step, len(self.training.indices), digest(self.system))
+                    if self.team.size > 1:
+                        self.team.agree(self.place.step, len(self.training.indices), digest(self.system))
                     self._run_stage(number, range(first, first + epochs))
                 first += epochs
             if self.said is None and not self._validate(log=False):  # resumed behind the last epoch
