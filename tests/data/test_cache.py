@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import json
 import os
 import wave
@@ -12,8 +13,9 @@ import numpy as np
 import pytest
 
 from avglance.data import cache as room
-from avglance.data.cache import Cache, build_cache, cache_key, shift
+from avglance.data.cache import Cache, build_cache, cache_key
 from avglance.data.records import read_dataset
+from avglance.data.unpacked import shift
 from avglance.errors import ArgumentError, DataError
 from avglance.media import write_mp4
 from avglance.views import SILENCE, FileView, ViewSettings, logmel
@@ -135,12 +137,12 @@ def test_an_item_is_a_function_of_its_generator(built, dataset):
 
 
 def test_a_shift_moves_and_repeats_the_edge():
-    picture = np.arange(5 * 5 * 3, dtype=np.uint8).reshape(5, 5, 3)
-    moved = shift(picture, 2, -1)
-    assert np.array_equal(moved[2:, :4], picture[:3, 1:])
-    assert np.array_equal(moved[0, :4], picture[0, 1:])  # above: the first row again
-    assert np.array_equal(moved[2:, 4], picture[:3, 4])  # at the right: the last column again
-    assert np.array_equal(shift(picture, 0, 0), picture)
+    picture = np.arange(3 * 5 * 5, dtype=np.uint8).reshape(3, 5, 5)
+    moved = np.empty_like(picture)
+    for dy, dx in itertools.product(range(-7, 8), repeat=2):
+        shift(picture, dy, dx, moved)
+        rows, columns = ((np.arange(5) - by).clip(0, 4) for by in (dy, dx))
+        assert np.array_equal(moved, picture[:, rows][:, :, columns]), (dy, dx)
 
 
 def test_translation_stays_within_its_bound(built, dataset):
@@ -198,6 +200,39 @@ def test_two_builds_at_once_leave_one_whole_cache(dataset, tmp_path):
     assert len(cache) == len(dataset)
     assert not list(cache.folder.glob("*.part"))
     assert all(cache.item(n)["visible"].any() for n in range(len(cache)))
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_unpacked_pictures_are_the_same_to_the_bit(dataset, built, tmp_path, workers):
+    packed = Cache(dataset, VIEW, built[0])
+    build_cache(dataset, VIEW, tmp_path, workers=1)
+    assert not list(tmp_path.glob("*/*.pixels"))
+    found = build_cache(dataset, VIEW, tmp_path, workers=workers, unpack=True)
+    assert (found.made, found.found) == (3, 0)  # each lacked its pixels
+    assert build_cache(dataset, VIEW, tmp_path, workers=1, unpack=True).found == 3
+    raw = Cache(dataset, VIEW, tmp_path)
+    assert len(list(raw.folder.glob("*.pixels"))) == 3
+    for n in range(3):
+        for rng, px in ((None, 0), (7, 0), (7, 5)):
+            draws = [None if rng is None else np.random.default_rng(rng) for _ in range(2)]
+            one, other = (c.item(n, d, translate_px=px) for c, d in zip((packed, raw), draws, strict=True))
+            assert all(np.array_equal(one[name], other[name]) for name in one)
+
+
+def test_unpacked_pictures_are_read_in_place_of_the_jpegs_and_made_anew_with_them(dataset, tmp_path):
+    build_cache(dataset, VIEW, tmp_path, workers=1, unpack=True)
+    cache = Cache(dataset, VIEW, tmp_path)
+    before = cache.item(0)["pictures"]
+    pixels, entry = (sorted(cache.folder.glob(f"*.{end}"))[0] for end in ("pixels", "safetensors"))
+    pixels.write_bytes(bytes(pixels.stat().st_size))
+    assert not cache.item(0)["pictures"].any()
+    pixels.write_bytes(b"cut")  # of another size: not what it should be
+    assert np.array_equal(cache.item(0)["pictures"], before)
+    entry.unlink()
+    assert build_cache(dataset, VIEW, tmp_path, workers=1).made == 1
+    assert not pixels.exists()  # what was there was of the entry before
+    build_cache(dataset, VIEW, tmp_path, workers=1, unpack=True)
+    assert np.array_equal(cache.item(0)["pictures"], before)
 
 
 def test_what_a_full_disk_broke_off_takes_no_room(dataset, tmp_path, monkeypatch):

@@ -59,6 +59,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--precision", default="float32", choices=("float32", "bf16"), help="as in `avglance train`")
     add("--jobs", type=int, metavar="J", help="trainings at once (default: one a core)")
     add("--cache", type=Path, metavar="DIR", help="where decoded videos are kept (default: DATA/.cache)")
+    add("--unpack", action="store_true", help="training videos, as in `avglance train`: more room, less time")
     add(
         "--from-files",
         action="store_true",
@@ -328,14 +329,14 @@ def build_caches(args: argparse.Namespace, rows: dict[str, Row]) -> None:
     from avglance.systems import settings_of
 
     views = {settings_of(row.system or args.system, **row.changes).view for row in rows.values()}
-    sets = [(args.data, args.skip_broken)]
-    sets += [(args.test, True)] if args.test is not None and not args.from_files else []
+    sets = [(args.data, args.skip_broken, args.unpack)]
+    sets += [(args.test, True, False)] if args.test is not None and not args.from_files else []
     live = sys.stderr.isatty()
-    for data, skip in sets:
+    for data, skip, unpack in sets:
         dataset, home = read_dataset(data), args.cache or data / ".cache"
         for view in views:
             tell = partial(_step, progress(live=live))
-            build_cache(dataset, view, home, progress=tell, skip_broken=skip)
+            build_cache(dataset, view, home, progress=tell, skip_broken=skip, unpack=unpack)
 
 
 def _step(tell: Callable[[int, int, int], None], done: int, total: int) -> None:

@@ -65,6 +65,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--precision", default="float32", choices=("float32", "bf16"), help="bf16 is faster on some machines")
     add("--cache", type=Path, metavar="DIR", help="where decoded videos are kept (default: DATA/.cache)")
     add(
+        "--unpack",
+        action="store_true",
+        help="keep decoded videos as raw pixels too: 16 times the room (8 MB a video for avgn_nano), no "
+        "JPEG to decode in any epoch",
+    )
+    add(
         "--workers",
         type=int,
         metavar="W",
@@ -125,6 +131,7 @@ def run(args: argparse.Namespace) -> int:
             threads=args.threads or None,
             save_minutes=args.save_every,
             skip_broken=args.skip_broken,
+            unpack=args.unpack,
             command="avglance " + shlex.join(sys.argv[1:]),
             tell=tell,
         )

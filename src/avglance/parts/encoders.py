@@ -46,7 +46,7 @@ class Pixels(nn.Module):
         """Normalised pictures."""
         if x.ndim != 4 or x.shape[1] != 3:
             raise ShapeError(f"pictures must be (n, 3, H, W), got {tuple(x.shape)}")
-        return (x - self.mean) / self.std
+        return (x - self.mean).div_(self.std)
 
 
 class Standardise(nn.Module):
@@ -105,7 +105,7 @@ class SmallEncoder(nn.Module):
         layers: list[nn.Module] = []
         for before, after, stride in zip((in_chans, *widths[:-1]), widths, strides, strict=True):
             layers += [nn.Conv2d(before, after, 3, stride, 1, bias=False), nn.BatchNorm2d(after), nn.ReLU()]
-        self.layers = nn.Sequential(*layers)
+        self.layers = nn.Sequential(*layers).to(memory_format=torch.channels_last)  # faster on CPUs
 
     def map_side(self, side: int) -> int:
         """Side of the map of a square input of ``side``."""
@@ -115,7 +115,7 @@ class SmallEncoder(nn.Module):
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Map and its spatial mean."""
-        map = self.layers(self.normalise(x))
+        map = self.layers(self.normalise(x).contiguous(memory_format=torch.channels_last))
         return map, map.mean((-2, -1))
 
 

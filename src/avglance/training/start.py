@@ -43,6 +43,7 @@ def train(
     threads: int | None = None,
     save_minutes: float = 10.0,
     skip_broken: bool = False,
+    unpack: bool = False,
     command: str = "",
     tell: Callable[[Told], None] | None = None,
 ) -> Path:
@@ -62,6 +63,7 @@ def train(
             the machine's cores.
         save_minutes: between saved states; each epoch's end is saved too.
         skip_broken: leave out videos that cannot be read, in place of an error.
+        unpack: keep the cache's pictures as raw pixels too (``build_cache``).
         command: how the run was asked for, for its record.
         tell: hears how it goes.
 
@@ -101,7 +103,9 @@ def train(
     if team.ask_first(lambda: _is_finished(out, said, hear)):
         return out / runfolder.MODEL
     home = Path(cache) if cache is not None else dataset.folder / ".cache"
-    team.ask_first(lambda: _fill(dataset, system, home, workers, skip_broken, hear))
+    team.ask_first(
+        lambda: _fill(dataset, system, home, hear, workers=workers, skip_broken=skip_broken, unpack=unpack)
+    )
     kept = Cache(dataset, system.view_settings, home)
     loop = _loop(system, accelerator, settings, kept, out=out, k=k, save_s=60 * save_minutes, hear=hear)
     for batches in (loop.training, loop.held_out):
@@ -154,18 +158,16 @@ def _fill(
     dataset: Dataset,
     system: System,
     home: Path,
-    workers: int | None,
-    skip_broken: bool,
     hear: Callable[[Told], None],
+    **how: Any,
 ) -> bool:
     """Makes what is missing of the cache; True."""
     built = build_cache(
         dataset,
         system.view_settings,
         home,
-        workers=workers,
         progress=lambda done, total: hear(Told("cache", done, total)),
-        skip_broken=skip_broken,
+        **how,
     )
     if built.broken:
         hear(Told("note", text=f"{len(built.broken)} videos cannot be read and are left out"))

@@ -18,6 +18,7 @@ from avglance.errors import ArgumentError, ShapeError
 from avglance.views.view import ViewSettings
 
 _SLACK = 1e-5  # how far beyond [0, 1] a box may lie by rounding, as a fraction of the square
+_BAND = 16  # output rows a product: few enough to skip most of the zeros, enough to be worth a call
 
 
 def resize_matrix(
@@ -62,8 +63,15 @@ def _weights(n_in: int, n_out: int, start: float, extent: float) -> NDArray[np.f
 
 
 @lru_cache(maxsize=32)
-def _cached_matrix(n_in: int, n_out: int) -> NDArray[np.float32]:
-    return resize_matrix(n_in, n_out)
+def _bands(n_in: int, n_out: int) -> tuple[tuple[slice, slice, NDArray[np.float32]], ...]:
+    """The matrix in bands: (output pixels, input pixels with any weight in them, the weights between)."""
+    matrix, bands = resize_matrix(n_in, n_out), []
+    for first in range(0, n_out, _BAND):
+        out = slice(first, min(first + _BAND, n_out))
+        used = np.flatnonzero(matrix[out].any(axis=0))
+        kept = slice(int(used[0]), int(used[-1]) + 1)
+        bands.append((out, kept, np.ascontiguousarray(matrix[out, kept])))
+    return tuple(bands)
 
 
 def resize(images: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:
@@ -86,13 +94,18 @@ def resize(images: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:
     height, width = images.shape[-2:]
     if (height, width) == (side, side):
         return images.copy()
-    rows, columns = _cached_matrix(height, side), _cached_matrix(width, side)
     flat = images.reshape(-1, height, width)
     out = np.empty((len(flat), side, side), dtype=np.uint8)
+    exact, half = np.empty((height, width), np.float32), np.empty((side, width), np.float32)
+    small = np.empty((side, side), np.float32)
     for plane, target in zip(flat, out, strict=True):  # a plane at a time stays in the cache
-        exact = (rows @ plane.astype(np.float32)) @ columns.T
-        np.floor(exact + np.float32(0.5), out=exact)
-        target[:] = np.clip(exact, 0.0, 255.0)
+        exact[:] = plane
+        for made, used, weights in _bands(height, side):
+            np.matmul(weights, exact[used], out=half[made])
+        for made, used, weights in _bands(width, side):
+            np.matmul(half[:, used], weights.T, out=small[:, made])
+        small += np.float32(0.5)
+        target[:] = small  # cut off to whole levels; weights that sum to 1 lead to none outside 0..255
     return out.reshape(*images.shape[:-2], side, side)
 
 
