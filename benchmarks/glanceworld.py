@@ -21,10 +21,18 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from glanceworld_page import KNOBS, SEEDED, keep_comparison, keep_knobs, write_pages
+from glanceworld_page import (
+    ASKED,
+    KNOBS,
+    PIECES_EPOCHS,
+    SEEDED,
+    keep_comparison,
+    keep_knobs,
+    write_pages,
+)
 
 from avglance.app import ablate
-from avglance.app.ablations import ROWS
+from avglance.app.ablations import PIECES, ROWS
 from avglance.app.compare_table import long_time
 
 LONG = 36  # epochs of the row that shows what TSN reaches with more of them
@@ -43,6 +51,7 @@ PICTURE_S = 0.0015  # core-seconds a generated picture
 DECODE_S = 0.17  # core-seconds a video that goes into a cache
 PROBE_S = 3.1  # processor seconds of the probe, on the machine that all of these were measured on
 STEERED = ("", "--uniform", "--tell moments")
+SHIPPED = "avgn_nano.glanceworld"  # the main table's first seed
 
 
 @dataclass(frozen=True)
@@ -80,7 +89,7 @@ class Places:
         """Trains and evaluates rows."""
         words = ["ablate", str(self.worlds / data), "--test", str(self.worlds / test)]
         words += ["--out", str(self.runs / out), "--cache", str(self.cache), "--budget", str(BUDGET)]
-        words += ["--precision", self.precision, *options]
+        words += ["--precision", self.precision, "--unpack", *options]
         parser = argparse.ArgumentParser()
         ablate.add_arguments(parser)
         args = parser.parse_args(words[1:])
@@ -95,7 +104,7 @@ class Places:
 
     def evaluate(self, model: str, test: str, file: Path, videos: int, *options: str) -> Step:
         """Evaluates a trained model once more."""
-        words = ("eval", str(self.runs / model / "model"), str(self.worlds / test), "--out", str(file))
+        words = ("eval", model, str(self.worlds / test), "--out", str(file))
         cost = videos * (CACHE_S if "--cache" in options else FILE_S)
         return Step((*words, *options, "--quiet"), 0.0 if file.exists() else cost, file.exists())
 
@@ -106,7 +115,7 @@ TRAINED |= {"rivals_train": 2000, "rivals_test": 600}
 
 def main_part(at: Places) -> list[Step]:
     """The main table, its controls, and the same from the files themselves."""
-    steps = [at.world("train", TRAINED["train"], 1), at.world("test", TRAINED["test"], 2)]
+    steps = worlds_of_tables(at)
     steps.append(at.ablate("main", "train", "test", "--rows", "avgn,tsn", "--seeds", "0,1,2"))
     steps.append(at.ablate("main", "train", "test", "--rows", "deaf,blind,glance,tsn_deaf"))
     rows = at.runs / "tsn_long.json"
@@ -117,24 +126,41 @@ def main_part(at: Places) -> list[Step]:
     steps.append(at.ablate("main", "train", "test", *longer))
     for row, k in (("avgn", BUDGET), ("tsn", 16), ("tsn", BUDGET)):
         out = at.runs / "main" / row / "seed0" / f"eval_k{k}_files.json"
-        steps.append(at.evaluate(f"main/{row}/seed0", "test", out, TRAINED["test"], "--budget", str(k)))
+        model = str(at.runs / "main" / row / "seed0" / "model")
+        steps.append(at.evaluate(model, "test", out, TRAINED["test"], "--budget", str(k)))
     return steps
 
 
+def worlds_of_tables(at: Places) -> list[Step]:
+    """The plain world, to train on and to test on."""
+    return [at.world("train", TRAINED["train"], 1), at.world("test", TRAINED["test"], 2)]
+
+
 def pieces_part(at: Places) -> list[Step]:
-    """A row for each piece of AVGN beside the main table's, three seeds for those that matter most."""
-    steps = [*main_part(at)[:3], at.ablate("main", "train", "test", "--rows", "pieces")]
-    return [*steps, at.ablate("main", "train", "test", "--rows", SEEDED, "--seeds", "0,1,2")]
+    """A row for each piece of AVGN in a shorter training, three seeds for those that matter most."""
+    file = at.runs / "pieces.json"
+    file.parent.mkdir(parents=True, exist_ok=True)
+    told = ["", "--tell moments", "--tell patches"]
+    file.write_text(json.dumps({"avgn": {"what": ROWS["avgn"].what, "controls": told}}))
+    rest = [name for name in PIECES if name not in ASKED]
+    common = ("--list", str(file), "--epochs", str(PIECES_EPOCHS), "--rows")
+    return [
+        *worlds_of_tables(at),
+        at.ablate("pieces", "train", "test", *common, ",".join(("avgn", *ASKED))),
+        at.ablate("pieces", "train", "test", *common, ",".join(("avgn", *SEEDED)), "--seeds", "0,1,2"),
+        at.ablate("pieces", "train", "test", *common, ",".join(rest)),
+    ]
 
 
 def worlds_part(at: Places) -> list[Step]:
     """The harder worlds: does sound tell when, does it tell where?"""
-    steps = main_part(at)[:3]
+    steps: list[Step] = []
     for kind, seed in (("pointer", 3), ("rivals", 5)):
         for name, add in (("train", 0), ("test", 1)):
             folder = f"{kind}_{name}"
             steps.append(at.world(folder, TRAINED[folder], seed + add, "--world", kind))
-    start = ("--start", str(at.runs / "main" / "avgn" / "seed0" / "model"))
+    start = ("--start", SHIPPED)
+    at.runs.mkdir(parents=True, exist_ok=True)
     for kind, (without, epochs, changes) in FURTHER.items():
         file, given = at.runs / f"{kind}.json", {}
         for name in ("avgn", without):
@@ -146,27 +172,31 @@ def worlds_part(at: Places) -> list[Step]:
 
 
 def knobs_part(at: Places) -> list[Step]:
-    """Where choosing stops paying: the model of the main table in worlds that it was not trained on."""
-    steps = main_part(at)[:3]
+    """Where choosing stops paying: the shipped model in worlds that it was not trained on."""
+    steps = [at.world("test", TRAINED["test"], 2)]
     for knob, settings in KNOBS.items():
         for number, setting in enumerate(settings):
-            name = f"knob_{knob}_{number}"
-            steps.append(
-                at.world(name, setting.videos, 100 + number, *setting.options, seconds=setting.seconds)
-            )
+            name = f"knob_{knob}_{number}" if setting.options else "test"
+            if setting.options:
+                made = at.world(name, setting.videos, 100 + number, *setting.options, seconds=setting.seconds)
+                steps.append(made)
             folder = at.runs / "knobs" / knob / str(number)
             folder.mkdir(parents=True, exist_ok=True)
             common = ("--cache", str(at.cache))
             for k, control in (*((BUDGET, control) for control in STEERED), (16, "")):
                 file = folder / f"k{k}{control.replace('--', '_').replace(' ', '_')}.json"
-                words = ("--budget", str(k), *control.split(), *common)
-                steps.append(at.evaluate("main/avgn/seed0", name, file, setting.videos, *words))
+                words = ("--budget", str(k), *control.split(), *common, "--limit", str(setting.videos))
+                steps.append(at.evaluate(SHIPPED, name, file, setting.videos, *words))
     return steps
 
 
 def keep_main(at: Places) -> None:
     keep_comparison("main", at.runs / "main", "tsn@16")
     keep_comparison("controls", at.runs / "main", f"avgn@{BUDGET}")
+
+
+def keep_pieces(at: Places) -> None:
+    keep_comparison("pieces", at.runs / "pieces", f"avgn@{BUDGET}")
 
 
 def keep_worlds(at: Places) -> None:
@@ -176,7 +206,7 @@ def keep_worlds(at: Places) -> None:
 
 PARTS: dict[str, tuple[Callable[[Places], list[Step]], Callable[[Places], None]]] = {
     "main": (main_part, keep_main),
-    "pieces": (pieces_part, keep_main),
+    "pieces": (pieces_part, keep_pieces),
     "worlds": (worlds_part, keep_worlds),
     "knobs": (knobs_part, lambda at: keep_knobs(at.runs / "knobs")),
 }

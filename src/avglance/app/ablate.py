@@ -83,7 +83,8 @@ def run(args: argparse.Namespace) -> int:
         build_caches(args, rows)
         failed = work(trainings, cores() if args.jobs is None else args.jobs)
         lost = {job.makes.parent for job in failed}
-        failed += work([job for job in looks if job.makes.parent not in lost], 1)
+        at_once = 1 if args.from_files else args.jobs or cores()  # files are timed, one at a time
+        failed += work([job for job in looks if job.makes.parent not in lost], at_once)
     for job in failed:
         print(f"avglance: {job.name} failed, see {job.log}: {last_words(job.log)}", file=sys.stderr)
     if len(failed) < len(trainings):
@@ -312,7 +313,8 @@ def evaluations(args: argparse.Namespace, name: str, row: Row, seed: int) -> Ite
         ]
         words += control.split()
         if not args.from_files:
-            words += ["--cache", str(args.cache or args.test / ".cache")]
+            threads = max(1, cores() // (args.jobs or cores()))
+            words += ["--cache", str(args.cache or args.test / ".cache"), "--threads", str(threads)]
         yield Job(
             f"{name} seed {seed} K={k} {control}".strip(),
             tuple(words),
