@@ -170,7 +170,7 @@ def reading(loop: Loop, count: int) -> list[dict[str, float]]:
     cache_room.shift = clock.wrap("moving", cache_room.shift)
     Clips.stack = clock.wrap("collating", Clips.stack)  # type: ignore[method-assign]
     if hasattr(cache, "_pictures"):
-        cache._pictures = clock.wrap("JPEG decoding", cache._pictures)
+        cache._pictures = clock.wrap("decoding pictures, or finding unpacked ones", cache._pictures)
     found = []
     for n in range(count + 1):
         rows = loop.training.indices[: loop.training.size].tolist()
@@ -222,7 +222,7 @@ def make_loop(args: argparse.Namespace, out: Path) -> Loop:
     settings = TrainSettings(system=args.system, batch=args.batch, precision=args.precision)
     system = build(args.system, classes=len(dataset.classes))
     home = args.cache or dataset.folder / ".cache"
-    build_cache(dataset, system.view_settings, home, workers=args.workers)
+    build_cache(dataset, system.view_settings, home, workers=args.workers, unpack=args.unpack)
     cache = Cache(dataset, system.view_settings, home)
     training, held_out = split(cache.records, settings.validation, settings.seed)
     accelerator = accelerator_for(args.device)
@@ -297,6 +297,7 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--steps", type=int, default=8)
     parser.add_argument("--batch", type=int)
     parser.add_argument("--cache", type=Path)
+    parser.add_argument("--unpack", action="store_true", help="as in `avglance train`")
     parser.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda"))
     parser.add_argument("--threads", type=int)
     parser.add_argument("--workers", type=int, help="that fill the cache and read it")

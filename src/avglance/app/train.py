@@ -67,7 +67,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add(
         "--unpack",
         action="store_true",
-        help="keep decoded videos as raw pixels too: 16 times the room (8 MB a video for avgn_nano), no "
+        help="keep decoded videos as raw pixels too: 20 times the room (8 MB a video for avgn_nano), no "
         "JPEG to decode in any epoch",
     )
     add(
