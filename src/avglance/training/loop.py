@@ -127,6 +127,7 @@ class Loop:
                 if self._stop or (time.monotonic() - self._saved >= self.save_s and batch + 1 < per_epoch):
                     self._save()
                 if self._stop:
+                    self.team.part()
                     raise KeyboardInterrupt
             if self._validate(log=True):
                 last = epoch + 1 == epochs.stop and number + 1 < len(self.stages)
@@ -135,6 +136,7 @@ class Loop:
                     self.found = []  # the next stage begins with optimisers of its own
             self._save()
             if self.team.any(self._asked.is_set()):
+                self.team.part()
                 raise KeyboardInterrupt
 
     def _step(self, clips: Clips, stage: Stage, epoch: int) -> Tensor:
@@ -154,8 +156,7 @@ class Loop:
             self.system, before, {"loss": loss, **terms}, videos=len(clips), stop=self._asked.is_set()
         )
         clip = stage.clip if self.settings.clip is None else self.settings.clip
-        learned = [p for p in self.system.parameters() if p.grad is not None]
-        norm = torch.nn.utils.clip_grad_norm_(learned, clip or float("inf"))
+        norm = torch.nn.utils.clip_grad_norm_(self.system.parameters(), clip or float("inf"))
         for optimiser in self.found:
             optimiser.step()
         self._sums.add(terms, norm)
@@ -191,9 +192,8 @@ class Loop:
         return True
 
     def _save(self) -> None:
-        """Saves the state, which is the same in every process."""
-        stage = self.stages[self.place.stage].name
-        self._sums.check(self.place.step, stage)  # what has blown up must not replace a good state
+        """Saves the state, the same in every process; what has blown up must not replace a good one."""
+        self._sums.check(self.place.step, self.stages[self.place.stage].name)
         if self.team.first:
             self.place = replace(self.place, seconds=time.monotonic() - self._began)
             save_state(self.out / runfolder.RESUME, self.place, self.system, self.found)

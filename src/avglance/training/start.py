@@ -115,6 +115,7 @@ def train(
     _say_plan(loop, hear)
     loop.run()
     team.ask_first(lambda: _finish(loop, dataset, said))
+    team.part()
     return out / runfolder.MODEL
 
 

@@ -100,6 +100,12 @@ class Team:
         self._send(lambda: dist.all_reduce(found))
         return bool(found)
 
+    def part(self) -> None:
+        """Waits for the others before this process leaves: its end may cut off what one still reads."""
+        if self.size > 1:
+            with suppress(RuntimeError):  # that one has gone ahead changes nothing any more
+                dist.barrier()
+
     def agree(self, *numbers: int) -> None:
         """Raises ArgumentError where the processes have different numbers: they see different files.
 
