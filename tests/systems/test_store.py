@@ -13,7 +13,16 @@ from tests import checks
 
 from avglance.errors import ArgumentError, CheckpointError
 from avglance.systems import build
-from avglance.systems.store import CARD, CHECKSUMS, CLASSES, FORMAT, WEIGHTS, load_model, save_model
+from avglance.systems.store import (
+    CARD,
+    CHECKSUMS,
+    CLASSES,
+    FORMAT,
+    WEIGHTS,
+    load_model,
+    save_model,
+    weights_of,
+)
 
 CLASSES_7 = [f"class {n} \u00e9" for n in range(checks.C)]
 FILES = (WEIGHTS, CLASSES, CARD)
@@ -249,6 +258,26 @@ def test_classes_that_do_not_fit(model):
     reseal(model)
     with pytest.raises(CheckpointError, match="2 class names for a system of 7 classes"):
         load_model(model)
+
+
+@pytest.mark.parametrize("read", [load_model, weights_of])
+def test_a_shuffled_class_list_is_noticed(model, read):
+    """Even where the checksums were made anew: every answer would bear a wrong name."""
+    (model / CLASSES).write_text(json.dumps(CLASSES_7[::-1], indent=1, ensure_ascii=False), encoding="utf-8")
+    with pytest.raises(CheckpointError, match=f"{CLASSES} is not what it was"):
+        read(model)
+    reseal(model)
+    with pytest.raises(CheckpointError, match="not the classes that the card was written with") as error:
+        read(model)
+    assert error.value.where == str(model / CLASSES)
+
+
+def test_a_card_that_does_not_tell_its_classes_is_believed(model):
+    card = json.loads((model / CARD).read_text(encoding="utf-8"))
+    del card["classes_sha256"]
+    (model / CARD).write_text(json.dumps(card), encoding="utf-8")
+    reseal(model)
+    assert load_model(model).classes == tuple(CLASSES_7)
 
 
 def test_pretrained_weights_are_not_sought_on_loading(tmp_path):

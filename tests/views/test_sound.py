@@ -138,3 +138,8 @@ def test_wrong_shapes(shape: tuple[int, ...]) -> None:
 
 def test_no_clips() -> None:
     assert logmel(np.zeros((0, CLIP_SAMPLES), np.float32)).shape == (0, 96, 64)
+
+
+def test_the_mel_matrix_is_the_one_that_the_public_weights_want(shared_data) -> None:
+    public = np.loadtxt(shared_data / "weights" / "yamnet_mel_matrix.csv", delimiter=",")
+    np.testing.assert_allclose(mel_matrix(), public, atol=1e-4)

@@ -8,7 +8,7 @@ import os
 import shlex
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -38,6 +38,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--batch", type=int, metavar="B", help="videos a step (default: what the rates are meant for)")
     add("--seed", type=int, default=0, metavar="S", help="of weights, order and augmentation (default: 0)")
     add("--start", metavar="MODEL", help="begin with this model folder's weights, where they fit")
+    add(
+        "--weights",
+        action="append",
+        default=[],
+        metavar="SENSE=FILE",
+        help="begin the picture, sound or focus encoder with this safetensors file; repeatable",
+    )
     add("--rate", type=float, metavar="R", help="learning rate of the system's recipe, before scaling with B")
     add("--snippets", type=int, metavar="T", help="snippets a video is cut into")
     add("--budget", type=int, metavar="K", help="moments a video when validating (default: T / 4)")
@@ -97,6 +104,7 @@ def run(args: argparse.Namespace) -> int:
             where="train",
             hint="neither is negative or 0 minutes",
         )
+    weights = read_weights(args.weights)
     from avglance.data.records import read_dataset
 
     read_dataset(args.data)  # a wrong manifest is told before torch is loaded
@@ -116,6 +124,7 @@ def run(args: argparse.Namespace) -> int:
         clip=args.clip,
         precision=args.precision,
         start=None if args.start is None else os.fspath(find_model(args.start)),
+        weights=weights,
     )
     first = os.environ.get("RANK", "0") == "0"  # of the processes that a launcher may have started
     quiet = args.quiet or not first
@@ -145,6 +154,25 @@ def run(args: argparse.Namespace) -> int:
     if first:
         print(os.fspath(model))
     return 0
+
+
+def read_weights(said: Sequence[str]) -> dict[str, str]:
+    """Files of weights by the sense of their encoder, from words like ``picture=net.safetensors``.
+
+    Raises:
+        ArgumentError: a word has no sense or no file, or a sense is named twice.
+    """
+    found: dict[str, str] = {}
+    for word in said:
+        sense, _, file = word.partition("=")
+        if not sense or not file or sense in found:
+            raise ArgumentError(
+                f"--weights {word}: " + (f"{sense} is named twice" if sense in found else "not SENSE=FILE"),
+                where="train",
+                hint="for example --weights picture=mobilenet.safetensors --weights sound=yamnet.safetensors",
+            )
+        found[sense] = file
+    return found
 
 
 def changes(args: argparse.Namespace) -> dict[str, Any]:

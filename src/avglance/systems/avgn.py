@@ -41,7 +41,6 @@ from avglance.systems.base import (
     along,
     ask,
     behind,
-    build_encoder,
     close_look_macs,
     coarse_to_fine,
     flat_places,
@@ -51,6 +50,7 @@ from avglance.systems.base import (
     to_tensor,
     unordered,
 )
+from avglance.systems.encoders import build_encoder, freeze_encoders, with_encoder_rate
 from avglance.views import LOGMEL_MACS, View
 
 
@@ -124,6 +124,7 @@ class AVGN(System):
         self.head_focus = AuxHead(near, s.classes, dropout=s.dropout)
         if s.switches.teacher == "fused":
             self.head_fused = AuxHead(v + a + near, s.classes, dropout=s.dropout)
+        freeze_encoders(self, s.encoder_rate)
 
     # ---- the stages: dense or sparse, the same arithmetic ----
 
@@ -323,6 +324,9 @@ class AVGN(System):
 
     def stages(self) -> list[Stage]:
         """One stage, all parts together; or first the glance, then the focus, then all, by their shares."""
+        return with_encoder_rate(self._stages(), self.settings.encoder_rate)
+
+    def _stages(self) -> list[Stage]:
         s = self.settings
         if s.optimiser == "adamw":
             looks = s.switches.see and s.switches.patch != "none"

@@ -99,9 +99,12 @@ def trains(part: nn.Module) -> bool:
 
 
 def closely(system: AVGN) -> bool:
-    """Whether anything is looked at closely: not without patches, nor while the glance is trained alone."""
+    """Whether anything is looked at closely: not without patches, nor while the glance is trained alone.
+
+    The head tells: the encoder may be frozen.
+    """
     w = system.settings.switches
-    return w.see and w.patch != "none" and trains(system.encode_focus)
+    return w.see and w.patch != "none" and trains(system.head_focus)
 
 
 def training_order(
@@ -211,10 +214,10 @@ def _auxiliary(system: AVGN, lesson: Lesson, epoch: int) -> dict[str, Tensor]:
         counted = (torch.arange(order.shape[1], device=order.device) < first).expand_as(order)
         here = unordered(counted, order, here, fill=0.0)
     terms = {}
-    if trains(system.encode_picture):
+    if trains(system.head_picture):
         logits = system.head_picture(seen.picture)
         terms["picture"] = classification(logits, lesson.y, present=seen.visible & here)
-    if trains(system.encode_sound):
+    if trains(system.head_sound):
         logits = system.head_sound(seen.sound)
         terms["sound"] = classification(logits, lesson.y, present=seen.audible & here)
     if closely(system):

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from avglance.errors import ArgumentError
-from avglance.systems.base import check_choice, check_shares
+from avglance.systems.base import check_choice, check_rate_share, check_shares
 from avglance.views import ViewSettings
 
 
@@ -108,7 +108,7 @@ class AVGNSwitches:
 
 @dataclass(frozen=True)
 class AVGNSettings:
-    """What AVGN is built from. Encoders are "small" or the name of a timm model.
+    """What AVGN is built from. Encoders are "small", one of ``MOBILENETS`` or the name of a timm model.
 
     Attributes:
         classes: C.
@@ -145,6 +145,7 @@ class AVGNSettings:
         drop_pictures: share of training videos that lose their pictures.
         optimiser: "sgd" with multipliers a part (the paper's family), or "adamw" alike for all.
         rate: learning rate at ``batch`` videos a step.
+        encoder_rate: rate of the three encoders as a share of what they would have; 0 freezes them.
         batch: the batch that the rate is meant for.
         switches: what an ablation turns.
     """
@@ -176,6 +177,7 @@ class AVGNSettings:
     drop_pictures: float = 0.0
     optimiser: Literal["sgd", "adamw"] = "sgd"
     rate: float = 2e-3
+    encoder_rate: float = 1.0
     batch: int = 32
     switches: AVGNSwitches = field(default_factory=AVGNSwitches)
 
@@ -202,10 +204,7 @@ class AVGNSettings:
                 where="AVGNSettings",
                 hint="glance_share 0 and focus_share 0",
             )
-        if self.glance_rate < 0:
-            raise ArgumentError(
-                f"glance_rate must be at least 0, got {self.glance_rate}", where="AVGNSettings"
-            )
+        check_rate_share(self, "glance_rate", "encoder_rate")
         if self.fusion_rank < 0:
             raise ArgumentError(
                 f"fusion_rank must be at least 0, got {self.fusion_rank}", where="AVGNSettings"

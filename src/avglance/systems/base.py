@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
 import torch
@@ -15,13 +16,6 @@ from torch import Tensor, nn
 
 from avglance.errors import ArgumentError, ShapeError
 from avglance.parts.clips import Clips
-from avglance.parts.encoders import (
-    SmallEncoder,
-    SmallFocusEncoder,
-    SmallPictureEncoder,
-    SmallSoundEncoder,
-    TimmEncoder,
-)
 from avglance.parts.losses import mean_logits
 from avglance.parts.meter import Meter, row_macs
 from avglance.views import LOGMEL_MACS, MEL_BANDS, MEL_FRAMES, View, ViewSettings
@@ -88,6 +82,7 @@ class Group:
         decay: weight decay.
         schedule: one cycle, or half a cosine down to 0.
         momentum: of SGD.
+        without: beginnings of names that are left out.
     """
 
     part: tuple[str, ...]
@@ -96,6 +91,7 @@ class Group:
     decay: float
     schedule: Literal["onecycle", "cosine"]
     momentum: float = 0.9
+    without: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -118,12 +114,14 @@ class System(nn.Module):
         classes: C.
         view_settings: how it wants its videos.
         max_k: the largest budget it can spend.
+        frozen: names of the parts that stay as they are, in training too.
         toy: whether its classes are toys (set from the model's card).
     """
 
     Settings: ClassVar[type]
     name: str = ""
     toy: bool = False
+    frozen: tuple[str, ...] = ()
     settings: Any
     classes: int
     view_settings: ViewSettings
@@ -157,8 +155,22 @@ class System(nn.Module):
     def group_parameters(self, group: Group) -> Iterator[nn.Parameter]:
         """The trainable parameters of a group, in the order of the module."""
         for name, parameter in self.named_parameters():
-            if parameter.requires_grad and name.startswith(group.part):
+            taken = name.startswith(group.part) and not name.startswith(group.without)
+            if parameter.requires_grad and taken:
                 yield parameter
+
+    def freeze(self, *names: str) -> None:
+        """Keeps parts as they are, statistics of their batch norm included, whatever is trained."""
+        for name in names:
+            self.get_submodule(name).requires_grad_(False)
+        self.frozen += names
+
+    def train(self, mode: bool = True) -> Self:
+        """Training or evaluation; what is frozen stays in evaluation."""
+        super().train(mode)
+        for name in self.frozen:
+            self.get_submodule(name).eval()
+        return self
 
     def check_budget(self, k: int) -> int:
         """``k`` itself.
@@ -202,6 +214,15 @@ def check_shares(settings: Any, *names: str) -> None:
         if not 0 <= getattr(settings, name) < 1:
             raise ArgumentError(
                 f"{name} must be in [0, 1), got {getattr(settings, name)}", where=type(settings).__name__
+            )
+
+
+def check_rate_share(settings: Any, *names: str) -> None:
+    """Raises ArgumentError where a share of a rate is negative or no number."""
+    for name in names:
+        if not 0 <= getattr(settings, name) < math.inf:
+            raise ArgumentError(
+                f"{name} must be at least 0, got {getattr(settings, name)}", where=type(settings).__name__
             )
 
 
@@ -285,24 +306,6 @@ def drop_videos(present: Tensor, rate: float, rng: torch.Generator) -> Tensor:
         return present
     keep = torch.rand(len(present), generator=rng, device=rng.device).to(present.device) >= rate
     return present & keep[:, None]
-
-
-def build_encoder(
-    name: str, sense: Literal["picture", "sound", "focus"], side: int | None = None, *, pretrained: bool
-) -> SmallEncoder | TimmEncoder:
-    """The encoder of a sense: ``small`` is ours, any other name is timm's.
-
-    ``side``: of its pictures, for networks that are built for one size.
-    """
-    if name == "small":
-        small = {"picture": SmallPictureEncoder, "sound": SmallSoundEncoder, "focus": SmallFocusEncoder}
-        encoder: SmallEncoder = small[sense]().to(memory_format=torch.channels_last)
-        for layer in encoder.modules():
-            if isinstance(layer, nn.ReLU):
-                layer.inplace = True  # with channels-last a third of the time of a step on a CPU
-        return encoder
-    size = (MEL_FRAMES, MEL_BANDS) if sense == "sound" or side is None else (side, side)
-    return TimmEncoder(name, in_chans=1 if sense == "sound" else 3, pretrained=pretrained, size=size)
 
 
 @contextmanager

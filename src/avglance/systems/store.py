@@ -22,12 +22,12 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
 from avglance.errors import ArgumentError, CheckpointError
+from avglance.parts.weights import refuse_pickle, sha256_of
 from avglance.systems import SYSTEMS, system_class
 from avglance.systems.base import System
 
 FORMAT = "avglance-model/1"
 WEIGHTS, CLASSES, CARD, CHECKSUMS = "model.safetensors", "classes.json", "card.json", "checksums.json"
-_PICKLES = (b"PK\x03\x04", b"\x80", b"\x1f\x8b")  # zip archives of torch.save, bare pickles, compressed ones
 
 
 @dataclass(frozen=True)
@@ -93,7 +93,7 @@ def save_model(
         save_file(tensors, temporary / WEIGHTS, metadata=header)
         (temporary / CLASSES).write_text(names, encoding="utf-8")
         (temporary / CARD).write_text(card_text, encoding="utf-8")
-        sums = {name: _sha256(temporary / name) for name in (WEIGHTS, CLASSES, CARD)}
+        sums = {name: sha256_of(temporary / name) for name in (WEIGHTS, CLASSES, CARD)}
         (temporary / CHECKSUMS).write_text(json.dumps(sums, indent=1, sort_keys=True), encoding="utf-8")
         old = temporary.with_name(f"{temporary.name}.old")
         if folder.exists():
@@ -127,6 +127,7 @@ def load_model(folder: str | Path, device: torch.device | str = "cpu") -> Loaded
             f"{len(classes)} class names for a system of {system.classes} classes",
             where=str(folder / CLASSES),
         )
+    _check_classes(folder)
     _fill(system, folder / WEIGHTS)
     system.toy = bool(card.get("toy", False))
     return LoadedModel(system.to(device).eval(), classes, card, folder, sums[WEIGHTS])
@@ -174,14 +175,16 @@ def weights_of(folder: str | Path) -> tuple[str, tuple[str, ...]]:
     Raises:
         CheckpointError: as ``load_model``, as far as can be known without building the system.
     """
-    sums = _check_files(Path(folder))
-    return sums[WEIGHTS], tuple(_json(Path(folder) / CLASSES, list))
+    folder = Path(folder)
+    sums, classes = _check_files(folder), tuple(_json(folder / CLASSES, list))
+    _check_classes(folder)
+    return sums[WEIGHTS], classes
 
 
 def _check_files(folder: Path) -> dict[str, str]:
     """The checksums of a model folder, all of which hold."""
     if folder.is_file():
-        _refuse_pickle(folder)
+        refuse_pickle(folder)
     if not folder.is_dir():
         raise CheckpointError(
             "not a folder" if folder.exists() else "no such model folder",
@@ -193,12 +196,12 @@ def _check_files(folder: Path) -> dict[str, str]:
             raise CheckpointError(
                 f"{name} is missing", where=str(folder), hint="copy or train the model again"
             )
-    _refuse_pickle(folder / WEIGHTS)
+    refuse_pickle(folder / WEIGHTS)
     sums: dict[str, str] = _json(folder / CHECKSUMS, dict)
     for name in (WEIGHTS, CLASSES, CARD):
         if name not in sums:
             raise CheckpointError(f"no checksum of {name}", where=str(folder / CHECKSUMS))
-        if _sha256(folder / name) != sums[name]:
+        if sha256_of(folder / name) != sums[name]:
             raise CheckpointError(
                 f"{name} is not what it was when the model was written",
                 where=str(folder),
@@ -207,15 +210,14 @@ def _check_files(folder: Path) -> dict[str, str]:
     return sums
 
 
-def _refuse_pickle(path: Path) -> None:
-    with path.open("rb") as file:
-        start = file.read(9)
-    # a safetensors file begins with its header's length, whose bytes may look like a pickle, and a brace
-    if start.startswith(_PICKLES) and start[8:] != b"{":
+def _check_classes(folder: Path) -> None:
+    """Raises CheckpointError if the classes, or their order, are not those that the card was written with."""
+    text, card = (folder / CLASSES).read_text(encoding="utf-8"), _json(folder / CARD, dict)
+    if card.get("classes_sha256") not in (None, hashlib.sha256(text.encode()).hexdigest()):
         raise CheckpointError(
-            "these are pickled or zipped weights, which may run code when they are loaded",
-            where=str(path),
-            hint="only safetensors are read",
+            "these are not the classes that the card was written with, or not in their order",
+            where=str(folder / CLASSES),
+            hint="copy or train the model again",
         )
 
 
@@ -299,8 +301,3 @@ def _json(path: Path, kind: type) -> Any:
     if not isinstance(value, kind):
         raise CheckpointError(f"holds no JSON {kind.__name__}", where=str(path))
     return value
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

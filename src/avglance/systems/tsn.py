@@ -28,8 +28,8 @@ from avglance.systems.base import (
     System,
     along,
     ask,
-    build_encoder,
     check_choice,
+    check_rate_share,
     check_shares,
     close_look_macs,
     drop_videos,
@@ -37,12 +37,13 @@ from avglance.systems.base import (
     spread,
     unordered,
 )
+from avglance.systems.encoders import build_encoder, freeze_encoders, with_encoder_rate
 from avglance.views import LOGMEL_MACS, View, ViewSettings
 
 
 @dataclass(frozen=True)
 class TSNSettings:
-    """What TSN is built from. Encoders are ``small`` or the name of a timm model.
+    """What TSN is built from. Encoders are ``small``, one of ``MOBILENETS`` or the name of a timm model.
 
     Attributes:
         classes: C.
@@ -60,6 +61,7 @@ class TSNSettings:
         drop_pictures: share of training videos that lose their pictures.
         optimiser: "sgd" with multipliers a part, or "adamw" alike for all.
         rate: learning rate at ``batch`` videos a step.
+        encoder_rate: rate of the encoders as a share of what they would have; 0 freezes them.
         batch: the batch that the rate is meant for.
     """
 
@@ -78,6 +80,7 @@ class TSNSettings:
     drop_pictures: float = 0.0
     optimiser: Literal["sgd", "adamw"] = "sgd"
     rate: float = 2e-3
+    encoder_rate: float = 1.0
     batch: int = 32
 
     def __post_init__(self) -> None:
@@ -91,6 +94,7 @@ class TSNSettings:
             )
         check_choice(self, optimiser=("sgd", "adamw"))
         check_shares(self, "dropout", "drop_sound", "drop_pictures")
+        check_rate_share(self, "encoder_rate")
 
     @classmethod
     def paper(cls) -> TSNSettings:
@@ -136,6 +140,7 @@ class TSN(System):
         hidden = [nn.Linear(v + a, s.head_width), nn.ReLU()] if s.head_width else []
         last = nn.Linear(s.head_width or v + a, s.classes)
         self.head = nn.Sequential(*hidden, nn.Dropout(s.dropout), last)
+        freeze_encoders(self, s.encoder_rate)
 
     def choose(self, videos: int, k: int) -> Tensor:
         """Uniform snippets, floor((2 i + 1) T / (2 k)), the same for each video: int64 (B, K)."""
@@ -222,15 +227,18 @@ class TSN(System):
 
     def stages(self) -> list[Stage]:
         """One stage: all parts together."""
+        return with_encoder_rate([self._stage()], self.settings.encoder_rate)
+
+    def _stage(self) -> Stage:
         s = self.settings
         if s.optimiser == "adamw":
-            return [Stage("all", (Group(("",), "adamw", s.rate, 0.01, "onecycle"),), batch=s.batch, clip=5.0)]
+            return Stage("all", (Group(("",), "adamw", s.rate, 0.01, "onecycle"),), batch=s.batch, clip=5.0)
         groups = (
             Group(("encode_sound", "no_"), "sgd", 0.5 * s.rate, 1e-4, "cosine"),
             Group(("encode_focus",), "sgd", s.rate, 1e-4, "cosine"),
             Group(("head",), "sgd", 5 * s.rate, 1e-4, "cosine"),
         )
-        return [Stage("all", groups, batch=s.batch)]
+        return Stage("all", groups, batch=s.batch)
 
     def whole_macs(self) -> int:
         """Multiply-adds of a close look at every snippet's whole source square, and of its sound."""

@@ -6,10 +6,11 @@ import dataclasses
 import json
 import os
 import platform
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib import metadata
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -21,6 +22,9 @@ from avglance.errors import ArgumentError, DataError
 from avglance.training.settings import TrainSettings
 
 RUN, DATA, METRICS, RESUME, MODEL = "run.json", "data.json", "metrics.jsonl", "resume", "model"
+
+UNSAID = {"system_settings.encoder_rate": 1.0}
+"""Settings that runs of earlier versions do not say, and what they were."""
 
 
 def versions() -> dict[str, str]:
@@ -43,6 +47,7 @@ def describe(
     processes: int,
     command: str,
     start: str = "",
+    weights: Mapping[str, Mapping[str, str]] = MappingProxyType({}),
 ) -> dict[str, Any]:
     """What run.json holds, as plain JSON values."""
     full = dataclasses.asdict(system_settings) if dataclasses.is_dataclass(system_settings) else {}  # type: ignore[arg-type]
@@ -63,6 +68,7 @@ def describe(
         "threads": torch.get_num_threads(),
         "processes": processes,
         "start_sha256": start,
+        "weights": {sense: dict(noted) for sense, noted in weights.items()},
     }
     plain: dict[str, Any] = json.loads(json.dumps(said))
     return plain
@@ -111,7 +117,8 @@ def _flat(said: dict[str, Any]) -> dict[str, Any]:
         else:
             rows[prefix] = value
 
-    walk("", {key: value for key, value in said["settings"].items() if key not in ("changes", "start")})
+    apart = ("changes", "start", "weights")  # compared by what they mean, not by how they were asked for
+    walk("", {key: value for key, value in said["settings"].items() if key not in apart})
     walk("system_settings", said["system_settings"])
     rows["data"] = said["data"]["sha256"]
     return rows
@@ -120,11 +127,12 @@ def _flat(said: dict[str, Any]) -> dict[str, Any]:
 def _same(before: dict[str, Any], now: dict[str, Any], out: Path) -> None:
     try:
         old, new = _flat(before), _flat(now)
+        other_start, other_weights = _other_start(before, now), _other_weights(before, now)
     except (KeyError, TypeError, AttributeError) as error:
         raise DataError("not the description of a run", where=str(out / RUN)) from error
+    old = {name: value for name, value in UNSAID.items() if name in new} | old
     changed = [name for name in sorted(old.keys() | new.keys()) if old.get(name) != new.get(name)]
-    other_start = _other_start(before, now)
-    if changed or other_start:
+    if changed or other_start or other_weights:
         shown = [
             f"{name.rsplit('.', 1)[-1]} was {old.get(name)}, now {new.get(name)}"
             for name in changed
@@ -132,6 +140,7 @@ def _same(before: dict[str, Any], now: dict[str, Any], out: Path) -> None:
         ]
         shown += ["the dataset is another one"] if "data" in changed else []
         shown += ["it began from another model"] if other_start else []
+        shown += ["its encoders began with other weights"] if other_weights else []
         more = " ..." if len(shown) > 4 else ""
         raise ArgumentError(
             f"the folder holds a run of other settings: {'; '.join(shown[:4])}{more}",
@@ -146,6 +155,13 @@ def _other_start(before: dict[str, Any], now: dict[str, Any]) -> bool:
         return True
     noted = {said["start_sha256"] for said in (before, now) if said.get("start_sha256")}
     return len(noted) > 1
+
+
+def _other_weights(before: dict[str, Any], now: dict[str, Any]) -> bool:
+    """Whether encoders of a run began with other files; a file that has gone is believed."""
+    old, new = before.get("weights", {}), now["weights"]
+    sums = ((old[sense]["sha256"], new[sense]["sha256"]) for sense in old.keys() & new.keys())
+    return old.keys() != new.keys() or any(a and b and a != b for a, b in sums)
 
 
 def _soft_differences(before: dict[str, Any], now: dict[str, Any]) -> list[str]:

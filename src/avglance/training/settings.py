@@ -24,6 +24,8 @@ class TrainSettings:
         clip: largest norm of the gradient; None: what the stage says, 0: none.
         precision: "float32", or "bf16" for autocast.
         start: a model folder whose weights the training begins with where name and shape fit; None: fresh.
+        weights: a safetensors file for each encoder (by its sense, such as "picture") that begins with the
+            weights of one, over those of ``start``.
     """
 
     system: str
@@ -36,6 +38,7 @@ class TrainSettings:
     clip: float | None = None
     precision: Literal["float32", "bf16"] = "float32"
     start: str | None = None
+    weights: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if self.epochs < 1:

@@ -13,6 +13,7 @@ from avglance.data.records import Dataset, read_dataset
 from avglance.errors import CheckpointError, DataError
 from avglance.systems import build
 from avglance.systems.base import System
+from avglance.systems.encoders import check_frozen, load_encoders
 from avglance.systems.store import begin_from, save_model, weights_of
 from avglance.training import runfolder
 from avglance.training.batches import Batches, split
@@ -72,7 +73,7 @@ def train(
 
     Raises:
         DataError: the dataset is not what it should be.
-        CheckpointError: the model to start from cannot be read, or nothing of it fits.
+        CheckpointError: the model to start from or weights of an encoder cannot be read, or do not fit.
         ArgumentError: a setting is not allowed, ``out`` holds something else, or another process stopped.
         MissingExtra: accelerate is not installed.
         KeyboardInterrupt: Ctrl-C; the run can be resumed.
@@ -81,7 +82,9 @@ def train(
     with own_draws():  # fresh weights come from the global generator
         torch.default_generator.manual_seed(seed_of(settings.seed, WEIGHTS))
         system = build(settings.system, classes=len(dataset.classes), **settings.changes)
-    begun, taken = _begin(system, settings, dataset, out)
+    going_on = newest(out / runfolder.RESUME) is not None or (out / runfolder.MODEL).is_dir()
+    begun, taken = _begin(system, settings, dataset, going_on=going_on)
+    filled = _fill_encoders(system, settings, going_on=going_on)
     k = system.check_budget(max(1, round(system.max_k / 4)) if settings.budget is None else settings.budget)
     share_epochs(system.stages(), settings.epochs)  # what is wrong there is told before anything is written
     accelerator = accelerator_for(device)
@@ -97,9 +100,12 @@ def train(
         processes=team.size,
         command=command,
         start=begun,
+        weights=filled,
     )
     if taken:
         hear(Told("note", text=taken))
+    for sense, noted in filled.items() if not going_on else ():
+        hear(Told("note", text=f"the {sense} encoder begins as in {noted['file']}"))
     if team.ask_first(lambda: _is_finished(out, said, hear)):
         return out / runfolder.MODEL
     home = Path(cache) if cache is not None else dataset.folder / ".cache"
@@ -119,14 +125,14 @@ def train(
     return out / runfolder.MODEL
 
 
-def _begin(system: System, settings: TrainSettings, dataset: Dataset, out: Path) -> tuple[str, str]:
+def _begin(system: System, settings: TrainSettings, dataset: Dataset, *, going_on: bool) -> tuple[str, str]:
     """The warm start: checksum of the weights it began with, and what was taken of them, in words.
 
     A run that has a state of its own goes on from that; the model it began with may have gone.
     """
     if not settings.start:
         return "", ""
-    if newest(out / runfolder.RESUME) is not None or (out / runfolder.MODEL).is_dir():
+    if going_on:
         try:
             return weights_of(settings.start)[0], ""
         except CheckpointError:
@@ -139,6 +145,22 @@ def _begin(system: System, settings: TrainSettings, dataset: Dataset, out: Path)
     count, fresh = begin_from(system, settings.start, heads=heads)
     left = f", fresh: {', '.join(fresh[:4])}{' ...' * (len(fresh) > 4)}" if fresh else ""
     return checksum, f"{count} of {count + len(fresh)} tensors begin as in {settings.start}{left}"
+
+
+def _fill_encoders(system: System, settings: TrainSettings, *, going_on: bool) -> dict[str, dict[str, str]]:
+    """Encoders that begin with weights of their own: name and checksum of the file of each.
+
+    A run that has a state of its own goes on from that; the files may have gone.
+    """
+    check_frozen(system, filled=settings.weights, started=bool(settings.start))
+    noted = {sense: {"file": Path(path).name, "sha256": ""} for sense, path in settings.weights.items()}
+    try:
+        for sense, checksum in load_encoders(system, settings.weights).items():
+            noted[sense]["sha256"] = checksum
+    except CheckpointError:
+        if not going_on:
+            raise
+    return noted
 
 
 def _is_finished(out: Path, said: dict[str, Any], hear: Callable[[Told], None]) -> bool:
@@ -259,7 +281,7 @@ def _finish(loop: Loop, dataset: Dataset, said: dict[str, Any]) -> bool:
         "data": said["data"] | {"folder": dataset.folder.resolve().name, "seed": dataset.world.get("seed")},
         "epochs": loop.settings.epochs,
         "checkpoint": "the last epoch",
-        **{name: said[name] for name in ("command", "settings", "seed", "versions")},
+        **{name: said[name] for name in ("command", "settings", "seed", "versions", "weights")},
         **{name: said[name] for name in ("device", "threads", "processes")},
         "seconds": round(loop.place.seconds, 1),
     }
