@@ -72,6 +72,14 @@ def test_a_folder_becomes_a_model_and_the_model_is_printed(tiny, tmp_path, capsy
         (["--snippets", "99"], "snippets must be"),
         (["--validation", "1.5"], "validation must be in [0, 1)"),
         (["--threads", "-1"], "--threads -1"),
+        (["--weights", "net.safetensors"], "--weights net.safetensors: not SENSE=FILE"),
+        (["--weights", "sound="], "--weights sound=: not SENSE=FILE"),
+        (["--weights", "sound=a", "--weights", "sound=b"], "--weights sound=b: sound is named twice"),
+        (["--weights", "nose=a"], "avgn_nano has no encoder called 'nose'"),
+        (["--weights", "sound=a"], "the sound encoder 'small' takes no weights from a file"),
+        (["--setting", "encoder_rate", "0"], "picture and sound and focus would stay random"),
+        (["--setting", "encoder_rate", "-1"], "encoder_rate must be at least 0"),
+        (["--setting", "sound", "mobilenetv1_050"], "an encoder of pictures, not for sound"),
         (["--epoch", "3"], "did you mean '--epochs'?"),
     ],
 )
@@ -80,6 +88,17 @@ def test_wrong_words_are_named_and_nothing_is_left_behind(tiny, tmp_path, capsys
     assert cli.main(words(tiny, out, *more)) == 2
     assert says in capsys.readouterr().err
     assert not out.exists()
+
+
+def test_weights_that_are_not_there_are_told_and_nothing_is_left_behind(tiny, tmp_path, capsys):
+    asked = ["--setting", "sound", "yamnet", "--weights", f"sound={tmp_path / 'absent.safetensors'}"]
+    assert cli.main(words(tiny, tmp_path / "run", *asked)) == 4
+    assert f"{tmp_path / 'absent.safetensors'}: no such file of weights" in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
+
+
+def test_an_equals_sign_may_stand_in_a_file_name():
+    assert command.read_weights(["sound=a=b.safetensors"]) == {"sound": "a=b.safetensors"}
 
 
 def test_a_wrong_row_is_told_with_its_line(tmp_path, capsys):
