@@ -132,7 +132,7 @@ class MobileNet(nn.Module):
         super().__init__()
         self.normalise, self.width = normalise, width
         _freshen(net, spread)
-        self.net = net.to(memory_format=torch.channels_last)  # several times faster on CPUs
+        self.net = net.to(memory_format=torch.channels_last)  # on a CPU up to 1.8 times as fast
 
     def map_side(self, side: int) -> int:
         """Side of the map of a square input of ``side``."""
