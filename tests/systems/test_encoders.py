@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 import pytest
 import torch
 from safetensors.torch import save_file
@@ -69,7 +71,7 @@ def train_a_step(system, stage):
 
 @pytest.mark.parametrize(("name", "kind"), list(MOBILENETS.items()))
 def test_our_own_are_built_without_timm(name, kind, monkeypatch):
-    monkeypatch.setitem(__import__("sys").modules, "timm", None)  # an import of it would fail
+    monkeypatch.setitem(sys.modules, "timm", None)  # an import of it would fail
     encoder = build_encoder(name, "sound" if name == "yamnet" else "focus", 48, pretrained=True)
     assert type(encoder) is kind
 

@@ -24,7 +24,7 @@ resume/ and at the end model/, which `avglance tag --model RUN/model` and `avgla
 Ctrl-C (or SIGTERM) saves and leaves with code 130; the same command goes on where it stopped.
 In two processes, on the CPU or on two GPUs: torchrun --standalone --nproc_per_node 2 -m avglance train ...
 Settings of a system: --setting NAME VALUE, e.g. --setting drop_sound 0.3 --setting policy recurrent.
-Pretrained encoders: --setting picture mobilenetv1_050 --weights picture=FILE --setting encoder_rate 0.1 ..."""
+Pretrained encoders: --setting picture mobilenetv1_050 --weights picture=FILE --setting encoder_rate 0.1"""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
