@@ -48,7 +48,7 @@ class Setting:
 
     label: str
     options: tuple[str, ...]
-    videos: int = 80
+    videos: int = 60
     seconds: float = 24.0
 
 
@@ -81,8 +81,8 @@ KNOBS: dict[str, tuple[Setting, ...]] = {
     "object": (_object(28, 36), _object(40, 48), Setting("56-72 px", ()), _object(88, 100)),
     "length": (
         Setting("16-32 s", ()),
-        _length(50, 70, 80),
-        _length(170, 190, 40),
+        _length(50, 70, 60),
+        _length(170, 190, 30),
         _length(540, 600, 16),
     ),
 }
