@@ -15,93 +15,17 @@ from __future__ import annotations
 import difflib
 import hashlib
 import json
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from avglance.data.truth import LazyTruth, Truth
 from avglance.errors import DataError
+
+__all__ = ["MANIFEST", "WORLD", "Dataset", "LazyTruth", "Record", "Truth", "read_dataset"]
 
 MANIFEST, WORLD = "manifest.jsonl", "dataset.json"
 _KEYS = {"path", "labels", "group", "truth"}
-Box = tuple[float, float, float, float, float]
-
-
-@dataclass(frozen=True)
-class Truth:
-    """What is known about where a video's event is.
-
-    Attributes:
-        span: (start_s, end_s) of the event, half-open.
-        boxes: (time_s, x0, y0, x1, y1) of the event's object at sampled times, pixels of the file's picture.
-        texture: name of the object's texture; may be empty.
-        family: name of the sound family; may be empty.
-        decoys: what the truth file says about things that only look or sound like the event.
-        rival_boxes: like ``boxes``, of an object that stands beside the event's and is not meant.
-        rest: every other field of the truth file.
-    """
-
-    span: tuple[float, float]
-    boxes: tuple[Box, ...] = field(default_factory=tuple)
-    texture: str = field(default_factory=str)
-    family: str = field(default_factory=str)
-    decoys: tuple[Any, ...] = field(default_factory=tuple)
-    rival_boxes: tuple[Box, ...] = field(default_factory=tuple)
-    rest: dict[str, Any] = field(default_factory=dict, compare=False)
-
-    @classmethod
-    def read(cls, path: Path) -> Truth:
-        """The truth in a JSON file.
-
-        Raises:
-            DataError: the file is missing, is not JSON, or lacks the event.
-        """
-        try:
-            found = json.loads(path.read_text(encoding="utf-8"))
-            event = found["event"]
-            span = (float(event["start_s"]), float(event["end_s"]))
-            boxes = tuple(_box(row) for row in found.get("boxes", ()))
-            rival_boxes = tuple(_box(row) for row in found.get("rival", {}).get("boxes", ()))
-        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-            raise DataError(
-                f"not a truth file ({type(error).__name__}: {error})",
-                where=str(path),
-                hint='it needs {"event": {"start_s": 1, "end_s": 2}, "boxes": [[time_s, x0, y0, x1, y1]]}',
-            ) from error
-        if not 0 <= span[0] < span[1]:
-            raise DataError(f"the event from {span[0]} s to {span[1]} s is no span", where=str(path))
-        known = ("event", "boxes", "texture", "family", "decoys")
-        return cls(
-            span=span,
-            boxes=boxes,
-            texture=str(found.get("texture", "")),
-            family=str(found.get("family", "")),
-            decoys=tuple(found.get("decoys", ())),
-            rival_boxes=rival_boxes,
-            rest={k: v for k, v in found.items() if k not in known},
-        )
-
-
-def _box(row: Any) -> Box:
-    time_s, x0, y0, x1, y1 = (float(value) for value in row)
-    return time_s, x0, y0, x1, y1
-
-
-class LazyTruth(Truth):
-    """A truth that is read from its file when one of its fields is first asked for."""
-
-    def __init__(self, path: Path) -> None:
-        object.__setattr__(self, "_path", path)
-
-    def __getattr__(self, name: str) -> Any:  # called only for what is not there yet
-        if name.startswith("_") or name not in Truth.__dataclass_fields__:
-            raise AttributeError(name)
-        vars(self).update(vars(Truth.read(self._path)))
-        return vars(self)[name]
-
-    def __reduce__(self) -> tuple[type[LazyTruth], tuple[Path]]:
-        return LazyTruth, (self._path,)
-
-    _path: Path
 
 
 @dataclass(frozen=True)
