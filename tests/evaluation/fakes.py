@@ -150,7 +150,8 @@ def world(planted: list[Planted]) -> Dataset:
             span = (float(centres[p.event[0]]) - 0.9, float(centres[p.event[-1]]) + 0.9)
             x, y = p.centre
             truth = Truth(
-                span, ((span[0], x - 30, y - 30, x + 30, y + 30), (span[1], x - 30, y - 30, x + 30, y + 30))
+                (span,),
+                ((span[0], x - 30, y - 30, x + 30, y + 30), (span[1], x - 30, y - 30, x + 30, y + 30)),
             )
         records.append(Record(Path("videos") / name, (CLASSES[p.label],), truth))
     return Dataset(tuple(records), CLASSES, {"kind": "planted"}, "0" * 64)

@@ -44,10 +44,10 @@ def test_the_threshold_is_the_one_that_meets_the_truth():
     evidence = np.array([0.1, 0.55, 0.8, 0.8, 0.55, 0.1, 0.1, 0.1])
     saliency = np.array([0.0, 0.25, 0.25, 0.25, 0.25, 0.0, 0.0, 0.0])
     video = (saliency, evidence, TIMES, 16.0)
-    threshold, iou = choose_threshold([video, video], [(4.0, 8.0), (4.0, 8.0)])
+    threshold, iou = choose_threshold([video, video], [[(4.0, 8.0)], [(4.0, 8.0)]])
     assert threshold == 0.56
     assert iou == pytest.approx(1.0)
-    wide, iou = choose_threshold([video], [(2.0, 10.0)])
+    wide, iou = choose_threshold([video], [[(2.0, 10.0)]])
     assert wide == THRESHOLDS[0]
     assert iou == pytest.approx(1.0)
 

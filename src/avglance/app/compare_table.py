@@ -149,7 +149,9 @@ def text(found: Comparison, ink: Ink, *, stages: bool = False, width: int = COLU
 def heading(table: Table) -> str:
     """What was evaluated on."""
     rows = f"{len(table.rows)} row{'s' * (len(table.rows) != 1)}"
-    return f"{named(table.kind or 'a dataset')}, {table.videos} videos ({clean(table.sha256[:8])}): {rows}"
+    kind = named(table.kind or "a dataset") + (f" ({named(table.split)})" if table.split else "")
+    videos = f"{table.videos} of {table.listed}" if table.listed else f"{table.videos}"
+    return f"{kind}, {videos} videos ({clean(table.sha256[:8])}): {rows}"
 
 
 def foot(table: Table) -> list[str]:

@@ -36,7 +36,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.epilog = EPILOG
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.add_argument("model", metavar="MODEL", help="shipped model or model folder")
-    parser.add_argument("data", metavar="DATA", type=Path, help="dataset folder (with manifest.jsonl)")
+    parser.add_argument("data", metavar="DATA", type=Path, help="dataset folder, folder of folders, or table")
+    parser.add_argument(
+        "--split", metavar="NAME", help="only this part (default: test, else validation, else everything)"
+    )
     parser.add_argument("--budget", metavar="K", help="moments to look at closely, at most (default: 4)")
     parser.add_argument("--out", type=Path, metavar="FILE.json", help="write figures and one row a video")
     parser.add_argument("--force", action="store_true", help="replace FILE.json if it is there")
@@ -79,9 +82,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Evaluate, print the figures, write the file; the exit code."""
     check_values(args)
-    from avglance.data.records import read_dataset
+    from avglance.data.records import TEST, read_dataset
 
-    dataset = read_dataset(args.data)
+    dataset = read_dataset(args.data, split=args.split, prefer=TEST)
     from avglance.app import api
     from avglance.evaluation import evaluate
     from avglance.systems.store import load_model
@@ -190,7 +193,7 @@ def write_json(path: Path, found: dict[str, Any]) -> None:
 def command(args: argparse.Namespace) -> str:
     """The command that gives these figures again."""
     words = ["avglance", "eval", str(args.model), str(args.data)]
-    for name in ("budget", "limit", "batch", "threads"):
+    for name in ("split", "budget", "limit", "batch", "threads"):
         if getattr(args, name):
             words += [f"--{name}", str(getattr(args, name))]
     words += ["--swap-sound"] * args.swap_sound + ["--mute"] * args.mute + ["--uniform"] * args.uniform
@@ -215,9 +218,8 @@ def table(found: dict[str, Any], ink: Ink) -> str:
 
 def _head(found: dict[str, Any], ink: Ink) -> list[str]:
     model, settings = found["model"], found["settings"]
-    kind = found["data"]["kind"] or "a dataset"
     lines = [
-        f"{ink(clean(model['name']), 'bold')} ({clean(model['system'])}) on {clean(kind)}: "
+        f"{ink(clean(model['name']), 'bold')} ({clean(model['system'])}) on {data_name(found['data'])}: "
         f"{found['videos']} videos answered, {found['failed']} failed",
         f"  K = {settings['budget']} of T = {settings['snippets']}, "
         f"sound: {SOUND.get(settings['control'], 'its own')}, {found['heard']} videos heard",
@@ -233,6 +235,17 @@ def _head(found: dict[str, Any], ink: Ink) -> list[str]:
     if found["unknown_classes"]:
         lines.append(f"  ! the model does not know {_names(found['unknown_classes'])}: counted as misses")
     return lines
+
+
+def data_name(data: dict[str, Any]) -> str:
+    """What was evaluated on; how many of the listed videos are there, where a list is known.
+
+    >>> data_name({"kind": "activitynet", "split": "validation", "listed": 9, "videos": 8})
+    '8 of 9 videos of activitynet (validation)'
+    """
+    kind = clean(data["kind"] or "a dataset")
+    name = f"{kind} ({clean(data['split'])})" if data.get("split") else kind
+    return f"{data['videos']} of {data['listed']} videos of {name}" if data.get("listed") else name
 
 
 def _figures(found: dict[str, Any], ink: Ink) -> list[str]:

@@ -16,6 +16,7 @@ from avglance.app.render import clean, clock
 from avglance.errors import ArgumentError
 
 if TYPE_CHECKING:
+    from avglance.data.records import Dataset
     from avglance.training import Told
 
 PLAIN_LINE_S = 30.0  # without a terminal, one line of progress every so many seconds
@@ -32,7 +33,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.epilog = EPILOG
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     add = parser.add_argument
-    add("data", metavar="DATA", type=Path, help="dataset folder (with manifest.jsonl)")
+    add("data", metavar="DATA", type=Path, help="dataset folder, folder of folders (classes), or table")
     add("--system", required=True, metavar="NAME", help="avgn_nano, avgn, tsn_nano or tsn")
     add("--out", required=True, type=Path, metavar="RUN", help="run folder, new or of the same run")
     add("--epochs", type=int, default=15, metavar="N", help="over all stages (default: 15)")
@@ -106,9 +107,9 @@ def run(args: argparse.Namespace) -> int:
             hint="neither is negative or 0 minutes",
         )
     weights = read_weights(args.weights)
-    from avglance.data.records import read_dataset
+    from avglance.data.records import read_training
 
-    read_dataset(args.data)  # a wrong manifest is told before torch is loaded
+    dataset = read_training(args.data)  # a wrong manifest is told before torch is loaded
     from avglance.app.api import find_model
     from avglance.training import TrainSettings, train
     from avglance.training.allocator import keep_memory
@@ -129,6 +130,8 @@ def run(args: argparse.Namespace) -> int:
     )
     first = os.environ.get("RANK", "0") == "0"  # of the processes that a launcher may have started
     quiet = args.quiet or not first
+    if not quiet:
+        tell_data(dataset)
     tell, close = silence() if quiet else teller(live=sys.stderr.isatty())
     try:
         model = train(
@@ -174,6 +177,15 @@ def read_weights(said: Sequence[str]) -> dict[str, str]:
             )
         found[sense] = file
     return found
+
+
+def tell_data(dataset: Dataset) -> None:
+    """Says on stderr how the dataset was read, which part of it is used, and whether it is multi label."""
+    if dataset.split:
+        parts = ", ".join(f"{name} {count}" for name, count in dataset.splits.items())
+        print(clean(f"split {dataset.split} of: {parts}", 500), file=sys.stderr)
+    for note in (*dataset.notes, dataset.labels_told):
+        print(clean(note, 500), file=sys.stderr, flush=True)
 
 
 def changes(args: argparse.Namespace) -> dict[str, Any]:

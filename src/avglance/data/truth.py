@@ -10,6 +10,7 @@ from typing import Any
 from avglance.errors import DataError
 
 Box = tuple[float, float, float, float, float]
+Stretch = tuple[float, float]
 
 
 @dataclass(frozen=True)
@@ -17,22 +18,29 @@ class Truth:
     """What is known about where a video's event is.
 
     Attributes:
-        span: (start_s, end_s) of the event, half-open.
+        spans: (start_s, end_s) of the event, half-open; several where it comes again.
         boxes: (time_s, x0, y0, x1, y1) of the event's object at sampled times, pixels of the file's picture.
         texture: name of the object's texture; may be empty.
         family: name of the sound family; may be empty.
         decoys: what the truth file says about things that only look or sound like the event.
         rival_boxes: like ``boxes``, of an object that stands beside the event's and is not meant.
         rest: every other field of the truth file.
+        span_labels: the label that holds in each span; empty where every label does.
     """
 
-    span: tuple[float, float]
+    spans: tuple[Stretch, ...]
     boxes: tuple[Box, ...] = field(default_factory=tuple)
     texture: str = field(default_factory=str)
     family: str = field(default_factory=str)
     decoys: tuple[Any, ...] = field(default_factory=tuple)
     rival_boxes: tuple[Box, ...] = field(default_factory=tuple)
     rest: dict[str, Any] = field(default_factory=dict, compare=False)
+    span_labels: tuple[str, ...] = field(default_factory=tuple)
+
+    @property
+    def span(self) -> Stretch:
+        """From the first start to the last end."""
+        return min(start for start, _ in self.spans), max(end for _, end in self.spans)
 
     @classmethod
     def read(cls, path: Path) -> Truth:
@@ -57,7 +65,7 @@ class Truth:
             raise DataError(f"the event from {span[0]} s to {span[1]} s is no span", where=str(path))
         known = ("event", "boxes", "texture", "family", "decoys")
         return cls(
-            span=span,
+            spans=(span,),
             boxes=boxes,
             texture=str(found.get("texture", "")),
             family=str(found.get("family", "")),

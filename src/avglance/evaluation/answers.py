@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from avglance import metrics
+from avglance.data.truth import Truth
 from avglance.evaluation.truth import event_snippets, object_centres
 from avglance.types import Condition, Span
 
@@ -29,7 +30,7 @@ class Answer:
         patch_area: share of the source square that each patch covers, shape (T,), NaN where not looked.
         event: snippets whose picture time lies in the event, bool (T,); None: not known.
         centres: the object's centre in pixels, shape (T, 2), NaN where not known.
-        true_span: start and end of the event in seconds, or None.
+        true_spans: start and end of the event in seconds, of each of its spans; empty where it is not known.
         spans: what the model says holds where, of its true labels only.
         macs: multiply-adds by stage.
         frames: delivered, decoded, and how many the file has as far as its header tells.
@@ -49,7 +50,7 @@ class Answer:
     patch_area: NDArray[np.float64]
     event: NDArray[np.bool_] | None
     centres: NDArray[np.float64]
-    true_span: tuple[float, float] | None
+    true_spans: tuple[tuple[float, float], ...]
     spans: tuple[Span, ...]
     macs: dict[str, int]
     frames: tuple[int, int, int]
@@ -85,9 +86,9 @@ class Answer:
     @property
     def span_iou(self) -> float:
         """Overlap of the spans said of the true labels with the event, NaN where it is not known."""
-        if self.true_span is None:
+        if not self.true_spans:
             return float("nan")
-        return metrics.span_iou([(s.start_s, s.end_s) for s in self.spans], [self.true_span])
+        return metrics.span_iou([(s.start_s, s.end_s) for s in self.spans], self.true_spans)
 
     def row(self, classes: tuple[str, ...], k: int) -> dict[str, Any]:
         """The video's line in the JSON: plain values, None where nothing is known."""
@@ -102,7 +103,7 @@ class Answer:
             "hit1": self.hit(1),
             "hit5": self.hit(5),
             "moments": [self._moment(t) for t in np.flatnonzero(self.looked).tolist()],
-            "event_span": None if self.true_span is None else [round(t, 4) for t in self.true_span],
+            "event_spans": [[round(t, 4) for t in span] for span in self.true_spans] or None,
             "event_snippets": None if self.event is None else np.flatnonzero(self.event).tolist(),
             "moment_recall": None if np.isnan(recall) else recall,
             "patch_hits": int(hits.sum()) if hits.size else None,
@@ -129,10 +130,10 @@ class Answer:
 
 
 def known_truth(
-    truth: Any, times: NDArray[np.float64]
-) -> tuple[NDArray[np.bool_] | None, NDArray[np.float64], tuple[float, float] | None]:
-    """Event snippets, object centres and span of a record's truth (None: unknown) on a video's grid."""
-    if truth is None or truth.span is None:
-        return None, np.full((len(times), 2), np.nan), None
-    span = (float(truth.span[0]), float(truth.span[1]))
-    return event_snippets(times, span), object_centres(times, truth.boxes), span
+    truth: Truth | None, times: NDArray[np.float64]
+) -> tuple[NDArray[np.bool_] | None, NDArray[np.float64], tuple[tuple[float, float], ...]]:
+    """Event snippets, object centres and spans of a record's truth (None: unknown) on a video's grid."""
+    if truth is None:
+        return None, np.full((len(times), 2), np.nan), ()
+    event = np.any([event_snippets(times, span) for span in truth.spans], axis=0)
+    return event, object_centres(times, truth.boxes), truth.spans

@@ -156,7 +156,7 @@ def _answer(
         pixels[t] = files.box_px(b, boxes[t])
     target = np.isin(looks.classes, record.labels)
     duration_s = info.duration_s if info else 0.0
-    event, centres, true_span = known_truth(record.truth, times)
+    event, centres, true_spans = known_truth(record.truth, times)
     whole = round(info.duration_s * info.frame_rate) if info and info.has_video else 0
     return Answer(
         video=str(record.path),
@@ -170,7 +170,7 @@ def _answer(
         patch_area=(boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1]),
         event=event,
         centres=centres,
-        true_span=true_span,
+        true_spans=true_spans,
         spans=_spans(arrays, b, looks, times, duration_s, target),
         macs=macs,
         frames=(int(files.frames_delivered[b]), int(files.frames_decoded[b]), whole),

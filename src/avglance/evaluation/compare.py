@@ -108,6 +108,8 @@ class Table:
     rows: tuple[Row, ...]
     baseline: int | None
     notes: tuple[str, ...]
+    split: str = ""
+    listed: int | None = None
 
 
 @dataclass(frozen=True)
@@ -154,7 +156,7 @@ def compare(
 
 def _different_videos(groups: Sequence[Sequence[Evaluation]]) -> DataError:
     told = [
-        f"{len(group[0].videos)} of {group[0].kind or 'data'} {group[0].sha256[:8]} ({group[0].file})"
+        f"{len(group[0].videos)} of {group[0].data} {group[0].sha256[:8]} ({group[0].file})"
         for group in groups[:SHOWN]
     ]
     more = ["..."] if len(groups) > SHOWN else []
@@ -173,7 +175,8 @@ def _table(evaluations: Sequence[Evaluation]) -> Table:
         grouped.setdefault((*key, found.snippets, found.budget), []).append(found)
     rows = tuple(_row(grouped[key]) for key in sorted(grouped))
     first = evaluations[0]
-    return Table(first.kind, first.sha256, len(first.videos), rows, None, tuple(_table_notes(rows)))
+    about = (first.kind, first.sha256, len(first.videos))
+    return Table(*about, rows, None, tuple(_table_notes(rows)), first.split, first.listed)
 
 
 def _row(members: Sequence[Evaluation]) -> Row:
@@ -364,8 +367,11 @@ def plain(found: Comparison) -> dict[str, Any]:
 
 
 def _plain_table(table: Table) -> dict[str, Any]:
+    data: dict[str, Any] = {"kind": table.kind, "sha256": table.sha256, "videos": table.videos}
+    data |= {"split": table.split} if table.split else {}
+    data |= {"listed": table.listed} if table.listed else {}
     return {
-        "data": {"kind": table.kind, "sha256": table.sha256, "videos": table.videos},
+        "data": data,
         "baseline": None if table.baseline is None else table.rows[table.baseline].label,
         "rows": [_plain_row(row) for row in table.rows],
         "notes": list(table.notes),

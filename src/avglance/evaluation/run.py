@@ -151,7 +151,7 @@ def evaluate(
 
 def _check_truth(records: Sequence[Record], control: Control) -> None:
     """Refuse to tell what is not known: a figure of told and untold videos would mean nothing."""
-    blind = [r for r in records if r.truth is None or r.truth.span is None]
+    blind = [r for r in records if r.truth is None]
     if blind:
         raise ArgumentError(
             f"{len(blind)} of {len(records)} videos have no known event to tell of: {blind[0].path}",
@@ -214,7 +214,14 @@ def _about(model: LoadedModel, dataset: Dataset) -> dict[str, Any]:
             "toy": bool(model.card.get("toy", False)),
             "span_threshold": model.card.get("span_threshold"),
         },
-        "data": {"kind": dataset.kind, "sha256": dataset.sha256, "videos": len(dataset.records)},
+        "data": _about_data(dataset),
         "device": str(model.system.device),
         "torch_threads": torch.get_num_threads(),
     }
+
+
+def _about_data(dataset: Dataset) -> dict[str, Any]:
+    """The dataset; ``split`` and ``listed`` (videos that its list names, absent too) where it has them."""
+    told: dict[str, Any] = {"kind": dataset.kind, "sha256": dataset.sha256, "videos": len(dataset.records)}
+    told |= {"split": dataset.split} if dataset.split else {}
+    return told | ({"listed": dataset.listed} if dataset.listed else {})

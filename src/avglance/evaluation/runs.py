@@ -53,6 +53,8 @@ class Evaluation:
         gmacs: a video by stage, with ``total``.
         seconds: a video by stage, with ``total``.
         clock: under what conditions the seconds were taken.
+        split: the part of the dataset; empty: all of it.
+        listed: how many videos the list names that the dataset is from, absent ones too; None: not told.
     """
 
     name: str
@@ -73,6 +75,13 @@ class Evaluation:
     gmacs: dict[str, float]
     seconds: dict[str, float]
     clock: str
+    split: str = ""
+    listed: int | None = None
+
+    @property
+    def data(self) -> str:
+        """The dataset's name and part."""
+        return f"{self.kind or 'data'} {self.split}".strip()
 
 
 def read_runs(paths: Iterable[str | Path]) -> tuple[list[Training], list[Evaluation]]:
@@ -201,6 +210,8 @@ def read_evaluation(file: Path, training: Training | None = None) -> Evaluation:
         seconds=_stages(found.get("seconds"), "seconds", where),
         clock=f"{found.get('device')}, {settings.get('workers')} batches of {settings.get('batch')} at once"
         + (", from a cache" if settings.get("cached") is True else ""),
+        split=str(dataset.get("split") or ""),
+        listed=whole(dataset.get("listed")),
     )
 
 

@@ -78,7 +78,7 @@ def spans_of(
 
 def choose_threshold(
     videos: Iterable[tuple[ArrayLike, ArrayLike, ArrayLike, float]],
-    truth: Sequence[tuple[float, float]],
+    truth: Sequence[Sequence[tuple[float, float]]],
     *,
     thresholds: Sequence[float] = THRESHOLDS,
 ) -> tuple[float, float]:
@@ -86,7 +86,7 @@ def choose_threshold(
 
     Args:
         videos: saliency (T,), evidence of the true label (T,), times (T,) and duration of each video.
-        truth: (start_s, end_s) of each video's event.
+        truth: (start_s, end_s) of each span of each video's event.
         thresholds: what to try; at equal figures the lower one.
 
     Returns:
@@ -104,8 +104,8 @@ def choose_threshold(
     best = (float(thresholds[0]), -1.0)
     for threshold in sorted(thresholds):
         found = [
-            span_iou([s[:2] for s in spans_of(sal, ev, times, threshold, duration_s=duration)], [span])
-            for (sal, ev, times, duration), span in zip(rows, truth, strict=True)
+            span_iou([s[:2] for s in spans_of(sal, ev, times, threshold, duration_s=duration)], spans)
+            for (sal, ev, times, duration), spans in zip(rows, truth, strict=True)
         ]
         mean = float(np.mean(found))
         if mean > best[1] + 1e-9:

@@ -205,7 +205,7 @@ def write_split(out: Path, dataset: Dataset, training: Sequence[Path], held_out:
     """Which files trained and which were held out, with the hash of the dataset."""
 
     def names(paths: Sequence[Path]) -> list[str]:
-        return [path.relative_to(dataset.folder).as_posix() for path in paths]
+        return [path.relative_to(dataset.root).as_posix() for path in paths]
 
     found = {"sha256": dataset.sha256, "training": names(training), "held_out": names(held_out)}
     write_json(out / DATA, found)

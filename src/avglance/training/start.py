@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from avglance.data.cache import Cache, build_cache
-from avglance.data.records import Dataset, read_dataset
+from avglance.data.records import Dataset, read_training
 from avglance.errors import CheckpointError, DataError
 from avglance.systems import build
 from avglance.systems.base import System
@@ -54,7 +54,7 @@ def train(
     together: each batch is shared out, and the first process alone fills the cache, validates and writes.
 
     Args:
-        data: dataset folder.
+        data: a dataset, as `read_dataset` takes it; where it has splits, ``train`` is used.
         settings: what decides the weights.
         out: run folder, new or of the same run.
         cache: where caches lie; None: ``.cache`` in the dataset folder.
@@ -78,7 +78,7 @@ def train(
         MissingExtra: accelerate is not installed.
         KeyboardInterrupt: Ctrl-C; the run can be resumed.
     """
-    out, dataset = Path(out), read_dataset(data)
+    out, dataset = Path(out), read_training(data)
     with own_draws():  # fresh weights come from the global generator
         torch.default_generator.manual_seed(seed_of(settings.seed, WEIGHTS))
         system = build(settings.system, classes=len(dataset.classes), **settings.changes)

@@ -95,8 +95,8 @@ def figures(said: Answers, cache: Cache, indices: NDArray[np.int64], k: int) -> 
     for row, truth in known:
         if truth is None:
             continue
-        start, end = truth.span
-        event[row] = (said.times[row] >= start) & (said.times[row] < end)
+        for start, end in truth.spans:
+            event[row] |= (said.times[row] >= start) & (said.times[row] < end)
         counted = event[row] & said.looked[row] & np.isfinite(said.boxes[row]).all(1)
         centres[row] = _centres(truth, said.times[row])
         _, width, height = cache.facts(int(indices[row]))
@@ -133,7 +133,7 @@ def span_threshold(said: Answers, cache: Cache, indices: NDArray[np.int64]) -> d
             label = int(said.targets[row].argmax())
             duration_s = cache.facts(index)[0]
             videos.append((said.saliency[row], said.evidence[row, :, label], said.times[row], duration_s))
-            truth.append(known.span)
+            truth.append(known.spans)
     if not videos:
         return {"span_threshold": UNMEASURED_THRESHOLD}
     threshold, iou = choose_threshold(videos, truth)

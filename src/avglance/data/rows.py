@@ -1,0 +1,174 @@
+"""What all lists of videos have in common: records, and checks of what a row says, each with its place."""
+
+from __future__ import annotations
+
+import difflib
+import json
+import math
+import os
+import re
+from collections.abc import Collection
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from avglance.data.truth import Truth
+from avglance.errors import DataError
+
+SPLITS = {
+    **dict.fromkeys(("train", "training", "trainset"), "train"),
+    **dict.fromkeys(("val", "valid", "validate", "validation", "valset", "dev"), "validation"),
+    **dict.fromkeys(("test", "testing", "testset"), "test"),
+}
+"""Usual words for the parts of a dataset, in small letters, and what we call them."""
+MOST_S = 1e7  # a time of more than a hundred days is a mistake
+
+
+@dataclass(frozen=True)
+class Record:
+    """One video of a dataset.
+
+    Attributes:
+        path: the file.
+        labels: names of its classes.
+        truth: what is known about where its event is.
+        group: what must not be split between training and validation; may be empty.
+        split: the part of the dataset that it belongs to; may be empty.
+    """
+
+    path: Path
+    labels: tuple[str, ...]
+    truth: Truth | None = None
+    group: str = ""
+    split: str = ""
+
+
+@dataclass(frozen=True)
+class Row:
+    """A record, where it was found (for errors), and the bytes that stand for it in the dataset's hash."""
+
+    where: str
+    record: Record
+    stamp: bytes
+
+
+@dataclass(frozen=True)
+class Source:
+    """Rows as they were found.
+
+    Attributes:
+        rows: in order.
+        place: what they were read from, for errors.
+        folder: where the dataset lies.
+        root: the folder that its files lie in.
+        world: the contents of ``dataset.json``.
+        stamp: bytes that open the hash.
+        notes: sentences on how the source was read.
+    """
+
+    rows: tuple[Row, ...]
+    place: str
+    folder: Path
+    root: Path
+    world: dict[str, Any] = field(default_factory=dict)
+    stamp: bytes = b""
+    notes: tuple[str, ...] = ()
+
+
+def parse_object(text: str | bytes, where: str) -> dict[str, Any]:
+    """One JSON object.
+
+    Raises:
+        DataError: it is something else.
+    """
+    try:
+        found = json.loads(text)
+    except RecursionError as error:
+        raise DataError("not JSON that can be read (nested too deep)", where=where) from error
+    except ValueError as error:
+        raise DataError(f"not JSON ({error})", where=where) from error
+    if not isinstance(found, dict):
+        raise DataError(f"must be a JSON object, got {type(found).__name__}", where=where)
+    return found
+
+
+def check_names(names: Collection[str], known: Collection[str], where: str) -> None:
+    """Refuse a field that is not known, with the nearest name.
+
+    Raises:
+        DataError: a name is not known.
+    """
+    for name in names:
+        if name not in known:
+            near = difflib.get_close_matches(str(name), known, n=1)
+            hint = f"did you mean {near[0]!r}? " if near else ""
+            told = f"{hint}known: {', '.join(sorted(known))}"
+            raise DataError(f"no field is called {name!r}", where=where, hint=told)
+
+
+def check_label(label: Any, where: str) -> str:
+    """A class name as it stands.
+
+    Raises:
+        DataError: it is no name, or holds a control character (a quote that was not closed gives lines).
+    """
+    if not isinstance(label, str) or not label.strip():
+        raise DataError(f"a label must be a name, got {label!r}", where=where, hint='such as "rain"')
+    if re.search(r"[\x00-\x1f\x7f]", label):
+        hint = "look for a quote that is not closed"
+        raise DataError(f"the label {label[:60]!r} holds a control character", where=where, hint=hint)
+    return label
+
+
+def file_inside(value: Any, key: str, root: Path, inside: Path, where: str) -> Path:
+    """The file that a row names, which must be a real one inside a folder.
+
+    Args:
+        value: what the row says.
+        key: the field, for errors.
+        root: the folder, as it was named.
+        inside: the same folder, resolved.
+        where: the row, for errors.
+
+    Raises:
+        DataError: it is no name, leads out of the folder (a link too), or is not there.
+    """
+    if not isinstance(value, str) or not value or "\0" in value:
+        raise DataError(f"{key} must be a file name, got {value!r}", where=where)
+    found = root / PurePosixPath(value)
+    try:
+        leads_out = not found.resolve().is_relative_to(inside)
+    except (OSError, ValueError, RuntimeError) as error:  # half a character, or a ring of links
+        raise DataError(f"{key} {value!r} is no file name here ({error})", where=where) from error
+    if leads_out:
+        raise DataError(
+            f"{key} {value!r} leads out of the dataset's folder",
+            where=where,
+            hint="paths are relative to the folder; copy the file into it",
+        )
+    if not os.path.isfile(found):
+        raise DataError(
+            f"{key} {value!r} is missing", where=where, hint="restore the file, or remove the line"
+        )
+    return found
+
+
+def check_span(start_s: float, end_s: float, where: str) -> tuple[float, float]:
+    """The span from ``start_s`` to ``end_s``.
+
+    Raises:
+        DataError: it is empty, begins before 0, or is not finite.
+    """
+    if not (math.isfinite(start_s) and math.isfinite(end_s) and 0 <= start_s < end_s <= MOST_S):
+        hint = "start_s is before end_s, both in seconds from the beginning of the file"
+        raise DataError(f"from {start_s:g} s to {end_s:g} s is no span", where=where, hint=hint)
+    return start_s, end_s
+
+
+def split_name(value: str) -> str:
+    """The part of a dataset as we call it.
+
+    >>> split_name("Validation"), split_name("val"), split_name("fold 3")
+    ('validation', 'validation', 'fold 3')
+    """
+    return SPLITS.get(value.strip().casefold(), value.strip())
