@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import get_args
 
+from avglance.app import data_check, data_import
 from avglance.data.glanceworld_world import PLAIN, Kind, World
 
 PLAIN_LINE_S = 30.0  # without a terminal, one line of progress every so many seconds
@@ -36,6 +37,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--workers", type=int, default=None, metavar="W", help="processes (default: one a core)"
     )
     world.add_argument("--quiet", action="store_true", help="no progress")
+    world.set_defaults(work=run_glanceworld)
+    for name, module, line in (
+        ("check", data_check, "what may be wrong with a dataset: files, doubles, leaks, classes"),
+        ("import", data_import, "from a benchmark's official list and a folder of videos to a dataset"),
+    ):
+        parser_of = kinds.add_parser(name, allow_abbrev=False, help=line, description=f"{line.capitalize()}.")
+        module.add_arguments(parser_of)
+        parser_of.set_defaults(work=module.run)
 
 
 def _add_world(group: argparse._ArgumentGroup) -> None:
@@ -93,7 +102,12 @@ def _add_world(group: argparse._ArgumentGroup) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Do the work asked for; prints the folder that was made."""
+    """Do the work asked for."""
+    return int(args.work(args))
+
+
+def run_glanceworld(args: argparse.Namespace) -> int:
+    """Generate a world; prints the folder that was made."""
     from avglance.data.glanceworld import make_world
 
     world = World(

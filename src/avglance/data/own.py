@@ -20,6 +20,7 @@ import re
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from avglance.data.lists import LINES, TABLES, Draft, plain, read_list
 from avglance.data.rows import SPLITS, Record, Row, Source, check_label, file_inside, split_name
@@ -70,7 +71,7 @@ def read_folders(root: Path) -> Source:
         DataError: there is none, a folder cannot be read, or a link leads out.
     """
     left: Counter[str] = Counter()
-    files = sorted(_media_files(root, left))
+    files = sorted(media_files(root, left))
     parts = _splits_on_top(root, files)
     inside, drafts = root.resolve(), []
     for name in files:
@@ -99,7 +100,7 @@ def read_folders(root: Path) -> Source:
     return _source(drafts, str(root), root, root, tuple(notes))
 
 
-def _media_files(root: Path, left: Counter[str]) -> Iterator[Path]:
+def media_files(root: Path, left: Counter[str]) -> Iterator[Path]:
     """Media files below a folder, relative to it; what is left out is counted by its kind."""
 
     def stop(error: OSError) -> None:
@@ -152,7 +153,11 @@ def _source(drafts: list[Draft], place: str, folder: Path, root: Path, notes: tu
         spans = tuple((start, end) for start, end, _ in draft.spans)
         truth = Truth(spans, span_labels=tuple(label for *_, label in draft.spans)) if spans else None
         record = Record(draft.path, tuple(draft.labels), truth, draft.group, draft.split)
-        told = {"path": draft.path.relative_to(root).as_posix(), "labels": draft.labels, "spans": draft.spans}
+        told: dict[str, Any] = {
+            "path": draft.path.relative_to(root).as_posix(),
+            "labels": draft.labels,
+            "spans": draft.spans,
+        }
         told |= {"group": draft.group, "split": draft.split, "bytes": draft.path.stat().st_size}
         rows.append(Row(draft.where, record, json.dumps(told, sort_keys=True).encode() + b"\n"))
     rule = f"groups: {named} files have one that was given" if named else "groups: none given"

@@ -279,7 +279,7 @@ def _spans(value: Any, labels: list[str], where: str) -> Truth | None:
     if value is None or value == []:
         return None
     spans, names = [], []
-    for one in value if isinstance(value, list) else [None]:
+    for one in value if isinstance(value, list) else [value]:
         try:
             start_s, end_s, label = one
             spans.append(check_span(float(start_s), float(end_s), where))
