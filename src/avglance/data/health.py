@@ -91,7 +91,7 @@ def check_dataset(
     states = []
     with contextlib.ExitStack() as stack:
         decoders = stack.enter_context(Decoders())
-        pool = ThreadPoolExecutor(count, thread_name_prefix="check", initializer=_be_nice)
+        pool = ThreadPoolExecutor(min(count, len(dataset)), thread_name_prefix="check", initializer=_be_nice)
         stack.callback(pool.shutdown, cancel_futures=True)
         look = functools.partial(_look, deep=deep, decoders=decoders, twins=twins)
         for record, state in zip(dataset.records, pool.map(look, dataset.records), strict=True):

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from avglance.data.rows import check_label, check_names, check_span, file_inside, parse_object, split_name
+from avglance.data.rows import Home, check_label, check_names, check_span, parse_object, split_name
 from avglance.errors import DataError
 
 TABLES, LINES = (".csv", ".tsv", ".txt"), (".jsonl", ".ndjson")
@@ -125,9 +125,9 @@ def _text(file: Path) -> str:
 
 def _merged(rows: Iterator[tuple[str, dict[str, Any]]], root: Path) -> list[Draft]:
     """The rows by file, in the order of their first appearance."""
-    inside, drafts = root.resolve(), dict[Path, Draft]()
+    home, drafts = Home(root), dict[Path, Draft]()
     for where, row in rows:
-        path = _path(row.get("path"), root, inside, where)
+        path = _path(row.get("path"), home, where)
         draft = drafts.setdefault(path, Draft(where, path))
         labels = _labels(row.get("labels"), where)
         draft.labels += [label for label in labels if label not in draft.labels]
@@ -145,17 +145,17 @@ def _merged(rows: Iterator[tuple[str, dict[str, Any]]], root: Path) -> list[Draf
     return list(drafts.values())
 
 
-def _path(value: Any, root: Path, inside: Path, where: str) -> Path:
+def _path(value: Any, home: Home, where: str) -> Path:
     """The file of a row: a relative name, folders separated by ``/`` (or by backslashes)."""
     if not isinstance(value, str) or not value.strip():
         raise DataError(f"path must be a file name, got {value!r}", where=where)
     name = value.strip()
-    if "\\" in name and "\0" not in name and not os.path.isfile(root / name):
+    if "\\" in name and "\0" not in name and not os.path.isfile(home.root / name):
         name = name.replace("\\", "/")
     if name.startswith("/") or ".." in name.split("/") or re.match(r"[A-Za-z]:", name):
-        hint = f"write it relative to {root}, without .."
+        hint = f"write it relative to {home.root}, without .."
         raise DataError(f"path {value!r} leads out of the list's folder", where=where, hint=hint)
-    return file_inside(name, "path", root, inside, where)
+    return home.file(name, "path", where)
 
 
 def _labels(value: Any, where: str) -> list[str]:

@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from avglance.data.lists import LINES, TABLES, Draft, plain, read_list
-from avglance.data.rows import SPLITS, Record, Row, Source, check_label, file_inside, split_name
+from avglance.data.rows import SPLITS, Home, Record, Row, Source, check_label, split_name
 from avglance.data.truth import Truth
 from avglance.errors import DataError
 
@@ -73,7 +73,7 @@ def read_folders(root: Path) -> Source:
     left: Counter[str] = Counter()
     files = sorted(media_files(root, left))
     parts = _splits_on_top(root, files)
-    inside, drafts = root.resolve(), []
+    home, drafts = Home(root), []
     for name in files:
         folders = name.parts[:-1]
         split = split_name(folders[0]) if parts and folders else ""
@@ -82,7 +82,7 @@ def read_folders(root: Path) -> Source:
             left["beside the folders of the classes"] += 1
             continue
         where = str(root / name)
-        path = file_inside(name.as_posix(), "the file", root, inside, where)
+        path = home.file(name.as_posix(), "the file", where)
         drafts.append(Draft(where, path, [check_label(label, where)], split=split))
     if not drafts:
         raise DataError(

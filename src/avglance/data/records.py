@@ -29,13 +29,13 @@ from typing import Any, Literal
 
 from avglance.data.own import read_own
 from avglance.data.rows import (
+    Home,
     Record,
     Row,
     Source,
     check_label,
     check_names,
     check_span,
-    file_inside,
     parse_object,
     split_name,
 )
@@ -232,7 +232,7 @@ def _media_root(world: dict[str, Any], folder: Path) -> Path:
 
 
 def _read_rows(manifest: Path, folder: Path, root: Path) -> list[Row]:
-    insides = (folder.resolve(), root.resolve())
+    homes = (Home(folder), Home(root))
     rows: list[Row] = []
     seen: dict[Path, int] = {}
     for number, line in enumerate(manifest.read_bytes().splitlines(), start=1):
@@ -241,7 +241,7 @@ def _read_rows(manifest: Path, folder: Path, root: Path) -> list[Row]:
         where = f"{manifest}, line {number}"
         found = parse_object(line, where)
         check_names(found, _KEYS, where)
-        record = _record(found, (folder, root), insides, where)
+        record = _record(found, homes, where)
         if record.path in seen:
             raise DataError(f"{record.path} stands in line {seen[record.path]} too", where=where)
         seen[record.path] = number
@@ -250,9 +250,7 @@ def _read_rows(manifest: Path, folder: Path, root: Path) -> list[Row]:
     return rows
 
 
-def _record(
-    row: dict[str, Any], folders: tuple[Path, Path], insides: tuple[Path, Path], where: str
-) -> Record:
+def _record(row: dict[str, Any], homes: tuple[Home, Home], where: str) -> Record:
     labels = row.get("labels")
     if not isinstance(labels, list) or not labels or not all(isinstance(x, str) and x for x in labels):
         raise DataError(
@@ -262,12 +260,12 @@ def _record(
         )
     if len(set(labels)) < len(labels):
         raise DataError(f"a label stands twice in {labels!r}", where=where)
-    path = file_inside(row.get("path"), "path", folders[1], insides[1], where)
+    path = homes[1].file(row.get("path"), "path", where)
     truth: Truth | None = _spans(row.get("spans"), labels, where)
     if (named := row.get("truth")) is not None:
         if truth is not None:
             raise DataError("spans and truth exclude each other", where=where)
-        truth = LazyTruth(file_inside(named, "truth", folders[0], insides[0], where))
+        truth = LazyTruth(homes[0].file(named, "truth", where))
     group, split = str(row.get("group") or ""), row.get("split") or ""
     if not isinstance(split, str):
         raise DataError(f"split must be a name, got {split!r}", where=where)

@@ -7,6 +7,7 @@ import json
 import math
 import os
 import re
+import stat
 from collections.abc import Collection
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
@@ -120,37 +121,59 @@ def check_label(label: Any, where: str) -> str:
     return label
 
 
-def file_inside(value: Any, key: str, root: Path, inside: Path, where: str) -> Path:
-    """The file that a row names, which must be a real one inside a folder.
+class Home:
+    """The folder that the files of a list lie in: none leads out of it.
 
     Args:
-        value: what the row says.
-        key: the field, for errors.
-        root: the folder, as it was named.
-        inside: the same folder, resolved.
-        where: the row, for errors.
-
-    Raises:
-        DataError: it is no name, leads out of the folder (a link too), or is not there.
+        root: the folder; the paths of its files begin as it is named.
     """
-    if not isinstance(value, str) or not value or "\0" in value:
-        raise DataError(f"{key} must be a file name, got {value!r}", where=where)
-    found = root / PurePosixPath(value)
-    try:
-        leads_out = not found.resolve().is_relative_to(inside)
-    except (OSError, ValueError, RuntimeError) as error:  # half a character, or a ring of links
-        raise DataError(f"{key} {value!r} is no file name here ({error})", where=where) from error
-    if leads_out:
-        raise DataError(
-            f"{key} {value!r} leads out of the dataset's folder",
-            where=where,
-            hint="paths are relative to the folder; copy the file into it",
-        )
-    if not os.path.isfile(found):
-        raise DataError(
-            f"{key} {value!r} is missing", where=where, hint="restore the file, or remove the line"
-        )
-    return found
+
+    def __init__(self, root: Path) -> None:
+        self.root, self._inside = root, root.resolve()
+        self._folders: dict[Path, bool] = {}  # whether a folder is inside: most files share theirs
+
+    def file(self, value: Any, key: str, where: str) -> Path:
+        """The file that a row names, which must be a real one inside.
+
+        Args:
+            value: what the row says, relative to the folder.
+            key: the field, for errors.
+            where: the row, for errors.
+
+        Raises:
+            DataError: it is no name, leads out of the folder (a link too), or is not there.
+        """
+        if not isinstance(value, str) or not value or "\0" in value:
+            raise DataError(f"{key} must be a file name, got {value!r}", where=where)
+        found = self.root / PurePosixPath(value)
+        try:
+            stays = self._holds(found)
+        except (OSError, ValueError, RuntimeError) as error:  # half a character, or a ring of links
+            raise DataError(f"{key} {value!r} is no file name here ({error})", where=where) from error
+        if not stays:
+            hint = "paths are relative to the folder; copy the file into it"
+            raise DataError(f"{key} {value!r} leads out of the dataset's folder", where=where, hint=hint)
+        if not os.path.isfile(found):
+            hint = "restore the file, or remove the line"
+            raise DataError(f"{key} {value!r} is missing", where=where, hint=hint)
+        return found
+
+    def _holds(self, path: Path) -> bool:
+        """Whether a path, its links followed, is inside."""
+        try:
+            plain = stat.S_ISREG(os.lstat(path).st_mode)
+        except OSError:
+            plain = False
+        if not plain:
+            return path.resolve().is_relative_to(self._inside)
+        if path.parent not in self._folders:
+            self._folders[path.parent] = path.parent.resolve().is_relative_to(self._inside)
+        return self._folders[path.parent]
+
+
+def is_span(start_s: float, end_s: float) -> bool:
+    """Whether this is a stretch of time that a video may have."""
+    return math.isfinite(start_s) and math.isfinite(end_s) and 0 <= start_s < end_s <= MOST_S
 
 
 def check_span(start_s: float, end_s: float, where: str) -> tuple[float, float]:
@@ -159,7 +182,7 @@ def check_span(start_s: float, end_s: float, where: str) -> tuple[float, float]:
     Raises:
         DataError: it is empty, begins before 0, or is not finite.
     """
-    if not (math.isfinite(start_s) and math.isfinite(end_s) and 0 <= start_s < end_s <= MOST_S):
+    if not is_span(start_s, end_s):
         hint = "start_s is before end_s, both in seconds from the beginning of the file"
         raise DataError(f"from {start_s:g} s to {end_s:g} s is no span", where=where, hint=hint)
     return start_s, end_s

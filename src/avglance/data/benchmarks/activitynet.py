@@ -8,14 +8,13 @@ backwards (there are some) lose their place, not their label.
 from __future__ import annotations
 
 import json
-import math
 import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from avglance.data.benchmarks.listed import Listed, Listing, Part, only_classes
-from avglance.data.rows import check_label, split_name
+from avglance.data.rows import check_label, is_span, split_name
 from avglance.errors import DataError
 
 
@@ -63,7 +62,7 @@ def _annotated(annotations: Any, where: str) -> tuple[tuple[str, ...], tuple[Par
             label = check_label(one["label"], where)
             start_s, end_s = (float(value) for value in one["segment"])
             labels.append(label)
-            if 0 <= start_s < end_s < math.inf:
+            if is_span(start_s, end_s):
                 parts.append((start_s, end_s, label))
     except (TypeError, KeyError, ValueError) as error:
         if isinstance(error, DataError):

@@ -21,7 +21,7 @@ from avglance.data.benchmarks.listed import (
     split_of,
 )
 from avglance.data.lists import seconds
-from avglance.data.rows import check_label
+from avglance.data.rows import check_label, is_span
 from avglance.errors import DataError
 
 HEADER = "category&videoid&quality"
@@ -60,6 +60,6 @@ def _rows(file: Path, split: str) -> list[Listed]:
             raise DataError(f"not a line of AVE: {line[:80]!r}", where=where, hint=f"such as {hint}")
         label, name = check_label(cells[0], where), cells[1]
         start_s, end_s = (seconds(cell, "a time", where) or 0.0 for cell in cells[3:])
-        parts = ((start_s, end_s, label),) if start_s < end_s else ()
+        parts = ((start_s, end_s, label),) if is_span(start_s, end_s) else ()
         rows.append(Listed(name, (name, line), (label,), split, parts))
     return rows

@@ -14,7 +14,7 @@ from typing import Any
 
 from avglance.data.benchmarks.listed import Listed, Listing, plain_name, read_lines
 from avglance.data.own import VIDEO, media_files, read_own
-from avglance.data.rows import Record, file_inside
+from avglance.data.rows import Home, Record
 from avglance.errors import ArgumentError, DataError
 
 MANIFEST, WORLD, ABSENT = "manifest.jsonl", "dataset.json", "absent.txt"
@@ -86,13 +86,13 @@ def make_dataset(
     check_out(out, force=force)
     if not os.path.isdir(videos):
         raise DataError("the folder of the videos is not there", where=str(videos))
-    index, inside = _index(videos), videos.resolve()
+    index, home = _index(videos), Home(videos)
     rows, absent, several = [], [], 0
     for video in listing.videos:
         found = _find(video, index)
         several += len(found) > 1
         if found:
-            file_inside(found[0].as_posix(), "the file", videos, inside, str(videos))
+            home.file(found[0].as_posix(), "the file", str(videos))
             rows.append((video, found[0].as_posix()))
         else:
             absent.append(video)
@@ -220,7 +220,7 @@ def write(out: Path, world: dict[str, Any], rows: Sequence[dict[str, Any]], abse
     """
     texts = {
         WORLD: json.dumps(world, indent=1) + "\n",
-        ABSENT: "".join(f"{name}\n" for name in absent),
+        ABSENT: "".join(f"{' '.join(name.split())}\n" for name in absent),
         MANIFEST: "".join(json.dumps(row) + "\n" for row in rows),
     }
     try:
