@@ -267,6 +267,16 @@ def test_a_link_out_of_folders_is_an_error_and_one_inside_is_read(tmp_path):
     assert error.value.where.endswith("out.mp4")
 
 
+def test_what_is_no_file_is_left_out_and_counted(tmp_path):
+    lay(tmp_path)
+    (tmp_path / "rain/lost.mp4").symlink_to("gone.mp4")
+    os.mkfifo(tmp_path / "rain/pipe.mp4")
+    (tmp_path / "rain/folder.mp4").mkdir()
+    found = read_dataset(tmp_path)
+    assert len(found) == 4
+    assert found.notes[1] == "left out: 2 links to nothing, or no files"
+
+
 def test_names_that_are_no_unicode_are_read(tmp_path):
     lay(tmp_path)
     with open(os.fsencode(tmp_path / "wind") + b"/\xff.mp4", "wb") as file:

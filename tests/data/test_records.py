@@ -157,6 +157,41 @@ def test_listed_classes_are_kept_although_no_video_has_them(tmp_path):
     assert read_dataset(tmp_path).classes == ("hail", "rain", "snow", "wind")
 
 
+SPAN = {"path": "b.mp4", "labels": ["rain"]}
+
+
+def test_spans_may_stand_in_the_row_itself(tmp_path):
+    row = {**SPAN, "labels": ["rain", "wind"], "spans": [[1, 2.5, "rain"], [4, 5, "wind"]], "split": "val"}
+    (record,) = read_dataset(write(tmp_path, [row])).records
+    assert record.truth == Truth(((1.0, 2.5), (4.0, 5.0)), span_labels=("rain", "wind"))
+    assert record.truth.span == (1.0, 5.0)
+    assert record.split == "validation"
+
+
+@pytest.mark.parametrize(
+    ("more", "says"),
+    [
+        ({"spans": [[1, 2, "rain"]], "truth": "a.json"}, "spans and truth exclude each other"),
+        ({"spans": [[1, 2, "snow"]]}, "a span is of 'snow', which is not among the labels"),
+        ({"spans": [[2, 1, "rain"]]}, "from 2 s to 1 s is no span"),
+        ({"spans": [[1, 1e300, "rain"]]}, "is no span"),
+        ({"spans": [[1, 2]]}, "spans must be lists"),
+        ({"spans": [["a", 2, "rain"]]}, "spans must be lists"),
+        ({"spans": "rain"}, "spans must be lists"),
+        ({"spans": {"rain": [1, 2]}}, "spans must be lists"),
+        ({"spans": 3}, "spans must be lists"),
+        ({"spans": [[1, 2, ["rain"]]]}, "a label must be a name"),
+        ({"split": 3}, "split must be a name"),
+        ({"splt": "test"}, "no field is called 'splt'"),
+    ],
+)
+def test_wrong_spans_and_splits_are_named(tmp_path, more, says):
+    with pytest.raises(DataError) as error:
+        read_dataset(write(tmp_path, [SPAN | more]))
+    assert says in error.value.what
+    assert error.value.where == f"{tmp_path / 'manifest.jsonl'}, line 1"
+
+
 @pytest.mark.parametrize("world", ["{", "[]", {"classes": []}, {"classes": "rain"}])
 def test_a_wrong_dataset_json_is_named(tmp_path, world):
     with pytest.raises(DataError) as error:
@@ -186,6 +221,12 @@ def test_the_hash_knows_rows_world_and_files(tmp_path):
     (tmp_path / "b.mp4").write_bytes(b"longer than before")
     found.add(read_dataset(tmp_path).sha256)
     assert len(found) == 4
+
+
+def test_the_hash_of_a_dataset_without_splits_is_what_it_always_was(tmp_path):
+    """Caches, runs and published figures are known by it."""
+    write(tmp_path, GOOD, {"kind": "x", "seed": 3})
+    assert read_dataset(tmp_path).sha256.startswith("19dfbd4cea09eead")
 
 
 def test_names_of_any_language_and_odd_separators_survive(tmp_path):

@@ -117,10 +117,12 @@ def media_files(root: Path, left: Counter[str]) -> Iterator[Path]:
                 left["hidden"] += 1
             elif SOUND.fullmatch(suffix) and stem in videos:
                 left["sound files beside a video of their name"] += 1
-            elif VIDEO.fullmatch(suffix) or SOUND.fullmatch(suffix):
-                yield Path(top, name).relative_to(root)
-            else:
+            elif not (VIDEO.fullmatch(suffix) or SOUND.fullmatch(suffix)):
                 left[suffix.lower() or "without a suffix"] += 1
+            elif not os.path.isfile(os.path.join(top, name)):
+                left["links to nothing, or no files"] += 1
+            else:
+                yield Path(top, name).relative_to(root)
     for kind in [kind for kind, count in left.items() if not count]:
         del left[kind]
 
