@@ -114,6 +114,31 @@ def test_videos_of_the_list_that_are_absent_are_told_first(tmp_path, capsys):
     assert table["data"]["split"] == "validation"
 
 
+def test_what_all_have_of_one_list_can_be_compared(tmp_path, capsys):
+    about = {"data.list_sha256": "1" * 64, "data.split": "test", "data.listed": 9}
+    first = evaluation([True, False, True, True], **about)
+    second = evaluation([True, True, False], **about, **{"data.sha256": "c" * 64, "model.name": "other"})
+    for n, row in enumerate(second["rows"]):  # of a copy that lies in other folders
+        row["video"] = f"/there/class {n % 2}/{n + 1:04d}.mkv"
+    files = [str(write(tmp_path / f"{n}/eval.json", found)) for n, found in enumerate((first, second))]
+    assert cli.main(["compare", *files]) == 2
+    assert "--common compares them on the videos that all have" in capsys.readouterr().err
+    assert cli.main(["compare", *files, "--common", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    (table,) = found["tables"]
+    assert table["data"]["videos"] == 3
+    assert [row["top1"]["mean"] for row in table["rows"]] == [pytest.approx(2 / 3), pytest.approx(2 / 3)]
+    assert table["rows"][0]["moment_recall"]["mean"] is None
+    assert found["notes"][0].startswith(
+        "top-1 is over the 3 videos that all evaluations answered (of 3 to 4)"
+    )
+    assert cli.main(["compare", *files, "--common", "--each-data"]) == 2
+    write(tmp_path / "1/eval.json", evaluation([True], **about | {"data.list_sha256": "2" * 64}))
+    capsys.readouterr()
+    assert cli.main(["compare", *files, "--common"]) == 2
+    assert "not of one split of one known list" in capsys.readouterr().err
+
+
 def test_evaluations_of_other_lists_are_refused(tmp_path, capsys):
     write(tmp_path / "a/eval.json", evaluation([True, False], **{"data.split": "test"}))
     write(tmp_path / "b/eval.json", evaluation([True, False, True], **{"data.sha256": "c" * 64}))

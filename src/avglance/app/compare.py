@@ -36,8 +36,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--baseline", metavar="NAME[@K]", help="row that the others are compared with (default: the first)"
     )
-    parser.add_argument(
+    sets = parser.add_mutually_exclusive_group()
+    sets.add_argument(
         "--each-data", action="store_true", help="one table for each set of videos, in place of an error"
+    )
+    sets.add_argument(
+        "--common",
+        action="store_true",
+        help="top-1 over the videos that all answered, where different ones of one benchmark's list are left",
     )
     parser.add_argument("--stages", action="store_true", help="GMACs and time by stage too")
     form = parser.add_mutually_exclusive_group()
@@ -59,7 +65,7 @@ def run(args: argparse.Namespace) -> int:
             raise ArgumentError("--out is a file", where=str(args.out), hint="name a folder")
     from avglance.evaluation.compare import compare, plain
 
-    found = compare(args.runs, baseline=args.baseline, each_data=args.each_data)
+    found = compare(args.runs, baseline=args.baseline, each_data=args.each_data, common=args.common)
     if args.out is not None:
         write(args.out, found, stages=args.stages, force=args.force)
     if args.json:

@@ -19,6 +19,7 @@ import numpy as np
 
 from avglance import metrics
 from avglance.errors import ArgumentError, DataError
+from avglance.evaluation.common import different_videos, only_common
 from avglance.evaluation.runs import FIGURES, Evaluation, read_runs
 from avglance.evaluation.trainings import Training
 from avglance.types import STAGES
@@ -123,7 +124,11 @@ class Comparison:
 
 
 def compare(
-    paths: Iterable[str | Path], *, baseline: str | None = None, each_data: bool = False
+    paths: Iterable[str | Path],
+    *,
+    baseline: str | None = None,
+    each_data: bool = False,
+    common: bool = False,
 ) -> Comparison:
     """Everything that the paths lead to, side by side.
 
@@ -131,6 +136,7 @@ def compare(
         paths: as in :func:`read_runs`.
         baseline: ``NAME`` or ``NAME@K`` of the row that others are compared with; None: the first.
         each_data: one table for each set of videos, in place of an error.
+        common: one table over the videos that all evaluations answered, which must be of one known list.
 
     Raises:
         DataError: a path or a file is not what it should be, one seed is there twice, or the evaluations are
@@ -138,11 +144,14 @@ def compare(
         ArgumentError: ``baseline`` names no row, or several.
     """
     trainings, evaluations = read_runs(paths)
+    told = ""
+    if common and evaluations:
+        evaluations, told = only_common(evaluations)
     datasets: dict[tuple[str, frozenset[str]], list[Evaluation]] = {}
     for found in evaluations:
         datasets.setdefault((found.sha256, found.videos), []).append(found)
     if len(datasets) > 1 and not each_data:
-        raise _different_videos(list(datasets.values()))
+        raise different_videos(list(datasets.values()))
     raw = [_table(members) for members in datasets.values()]
     known = [row for table in raw for row in table.rows]
     if baseline is not None and known and not any(_named(table.rows, baseline) for table in raw):
@@ -150,20 +159,8 @@ def compare(
     tables = tuple(_against(table, baseline) for table in raw)
     evaluated = {id(found.training) for found in evaluations}
     waiting = tuple(training for training in trainings if id(training) not in evaluated)
-    notes = [training.note for training in trainings if training.note]
+    notes = [note for note in (told, *(training.note for training in trainings)) if note]
     return Comparison(tables, tuple(trainings), waiting, tuple(notes + _unlike(trainings)))
-
-
-def _different_videos(groups: Sequence[Sequence[Evaluation]]) -> DataError:
-    told = [
-        f"{len(group[0].videos)} of {group[0].data} {group[0].sha256[:8]} ({group[0].file})"
-        for group in groups[:SHOWN]
-    ]
-    more = ["..."] if len(groups) > SHOWN else []
-    return DataError(
-        f"the evaluations are of {len(groups)} different sets of videos: {'; '.join(told + more)}",
-        hint="--each-data gives one table for each; to put them into one, evaluate all on the same videos",
-    )
 
 
 def _table(evaluations: Sequence[Evaluation]) -> Table:

@@ -221,7 +221,8 @@ def _about(model: LoadedModel, dataset: Dataset) -> dict[str, Any]:
 
 
 def _about_data(dataset: Dataset) -> dict[str, Any]:
-    """The dataset; ``split`` and ``listed`` (videos that its list names, absent too) where it has them."""
+    """The dataset; its split and what is known of the list that it was made from, where it has them."""
     told: dict[str, Any] = {"kind": dataset.kind, "sha256": dataset.sha256, "videos": len(dataset.records)}
-    told |= {"split": dataset.split} if dataset.split else {}
-    return told | ({"listed": dataset.listed} if dataset.listed else {})
+    more = {"split": dataset.split, "listed": dataset.listed}
+    more |= {"list_sha256": str(dataset.world.get("list_sha256") or "")}
+    return told | {name: value for name, value in more.items() if value}

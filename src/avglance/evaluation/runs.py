@@ -55,6 +55,7 @@ class Evaluation:
         clock: under what conditions the seconds were taken.
         split: the part of the dataset; empty: all of it.
         listed: how many videos the list names that the dataset is from, absent ones too; None: not told.
+        list_sha256: of that list; empty: not told.
     """
 
     name: str
@@ -77,6 +78,7 @@ class Evaluation:
     clock: str
     split: str = ""
     listed: int | None = None
+    list_sha256: str = ""
 
     @property
     def data(self) -> str:
@@ -212,6 +214,7 @@ def read_evaluation(file: Path, training: Training | None = None) -> Evaluation:
         + (", from a cache" if settings.get("cached") is True else ""),
         split=str(dataset.get("split") or ""),
         listed=whole(dataset.get("listed")),
+        list_sha256=str(dataset.get("list_sha256") or ""),
     )
 
 
