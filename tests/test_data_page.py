@@ -24,7 +24,7 @@ def blocks(kind):
 
 
 def commands():
-    return [line for block in blocks("sh") for line in block.splitlines()]
+    return [line for block in blocks("sh") for line in block.replace("\\\n", "").splitlines()]
 
 
 LISTS = {

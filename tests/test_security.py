@@ -151,18 +151,21 @@ def test_s5_every_limit_is_documented():
         "link.mp4", "folder/out.mp4", "\uff0e\uff0e/out.mp4", "\u2025/out.mp4",
     ],
 )  # fmt: skip
-def test_s6_a_manifest_names_nothing_outside_its_folder(tmp_path, name, capsys):
+@pytest.mark.parametrize("form", ["manifest.jsonl", "list.jsonl"])
+def test_s6_a_list_names_nothing_outside_its_folder(tmp_path, name, form, capsys):
     data = tmp_path / "data"
     data.mkdir()
     write_clip(tmp_path / "out.mp4", seconds=1)
     (data / "link.mp4").symlink_to(tmp_path / "out.mp4")
     (data / "folder").symlink_to(tmp_path)
-    (data / "manifest.jsonl").write_text(json.dumps({"path": name, "labels": ["rain"]}) + "\n")
+    (data / form).write_text(json.dumps({"path": name, "labels": ["rain"]}) + "\n")
     before = sorted(os.listdir(tmp_path))
-    code = cli.main(["train", str(data), "--system", "avgn_nano", "--out", str(tmp_path / "data" / "run")])
+    code = cli.main(
+        ["train", str(data / form), "--system", "avgn_nano", "--out", str(tmp_path / "data" / "run")]
+    )
     told = capsys.readouterr().err
     assert code in (DataError.exit_code, ArgumentError.exit_code)
-    assert "manifest.jsonl, line 1" in told
+    assert f"{form}, line 1" in told
     assert "Traceback" not in told
     assert sorted(os.listdir(tmp_path)) == before
 

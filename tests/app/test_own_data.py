@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 
 import pytest
 from tests.evaluation.made_runs import evaluation, write
@@ -10,7 +11,8 @@ from tests.training.worlds import NANO, SECONDS, write_tiny
 
 from avglance.app import cli, train
 from avglance.app.eval import data_name
-from avglance.data.records import read_dataset
+from avglance.data.records import read_dataset, read_training
+from avglance.training.runfolder import write_split
 
 TINY = [word for name, value in NANO.items() for word in ("--setting", name, str(value))]
 
@@ -95,6 +97,40 @@ def test_splits_without_one_to_train_on_are_told_before_work(home, tmp_path, cap
     assert cli.main(words) == 2
     assert "the splits are test, none to train on" in capsys.readouterr().err
     assert not (tmp_path / "r").exists()
+
+
+@pytest.fixture(scope="module")
+def benchmark(home):
+    """A benchmark of which one video is gone, whose videos lie in another folder than its manifest."""
+    database = {}
+    for n, subset in enumerate(("training", "training", "validation", "validation")):
+        label = ("red", "blue")[n % 2]
+        annotations = [{"label": label, "segment": [n, n + 1]}, {"label": label, "segment": [0, 0.5]}]
+        database[f"id{n}"] = {"subset": subset, "annotations": annotations}
+        (home / "films").mkdir(exist_ok=True)
+        if n != 3:
+            shutil.copy(home / "clips" / label / f"{n}.mp4", home / "films" / f"v_id{n}.mp4")
+    (home / "anet.json").write_text(json.dumps({"version": "VERSION 1.3", "database": database}))
+    words = ["data", "import", "activitynet", "--annotations", str(home / "anet.json")]
+    assert cli.main([*words, "--videos", str(home / "films"), "--out", str(home / "anet"), "--quiet"]) == 0
+    return home / "anet"
+
+
+def test_a_benchmark_is_evaluated_on_what_is_there(benchmark, run, capsys, tmp_path):
+    words = ["eval", str(run / "model"), str(benchmark), "--quiet", "--out", str(tmp_path / "eval.json")]
+    assert cli.main(words) == 0
+    first = capsys.readouterr().out.splitlines()[0]
+    assert "on 1 of 2 videos of activitynet-1.3 (validation): 1 videos answered, 0 failed" in first
+    data = json.loads((tmp_path / "eval.json").read_text())["data"]
+    assert (data["split"], data["listed"], len(data["list_sha256"])) == ("validation", 2, 64)
+
+
+def test_the_record_of_a_run_names_videos_below_their_own_folder(benchmark, tmp_path):
+    dataset = read_training(benchmark)
+    paths = [record.path for record in dataset.records]
+    write_split(tmp_path, dataset, paths[:1], paths[1:])
+    found = json.loads((tmp_path / "data.json").read_text())
+    assert (found["training"], found["held_out"]) == (["v_id0.mp4"], ["v_id1.mp4"])
 
 
 def test_videos_of_the_list_that_are_absent_are_told_first(tmp_path, capsys):

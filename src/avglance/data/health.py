@@ -157,15 +157,11 @@ def _hash(path: Path) -> str:
     return digest.hexdigest()
 
 
-def _name(dataset: Dataset, record: Record) -> str:
-    return record.path.relative_to(dataset.root).as_posix()
-
-
 def _files(dataset: Dataset, states: Sequence[FileState]) -> Iterator[Finding]:
     kinds: dict[str, Kind] = {"failed": "broken", "degraded": "damaged"}
     for record, state in zip(dataset.records, states, strict=True):
         if state.verdict in kinds:
-            yield Finding(kinds[state.verdict], state.why, (_name(dataset, record),))
+            yield Finding(kinds[state.verdict], state.why, (dataset.name(record),))
 
 
 def _doubles(dataset: Dataset, states: Sequence[FileState]) -> Iterator[Finding]:
@@ -175,7 +171,7 @@ def _doubles(dataset: Dataset, states: Sequence[FileState]) -> Iterator[Finding]
         if state.sha256:
             alike.setdefault(state.sha256, []).append(record)
     for records in (found for found in alike.values() if len(found) > 1):
-        files = tuple(_name(dataset, record) for record in records)
+        files = tuple(dataset.name(record) for record in records)
         splits = sorted({record.split for record in records})
         same = len({frozenset(record.labels) for record in records}) == 1
         labels = "" if same else f", with different labels ({_told(records)})"
@@ -201,7 +197,7 @@ def _group_leaks(dataset: Dataset) -> Iterator[Finding]:
     for name, records in groups.items():
         splits = sorted({record.split for record in records})
         if len(splits) > 1:
-            files = tuple(_name(dataset, record) for record in records)
+            files = tuple(dataset.name(record) for record in records)
             yield Finding("leak", f"group {name} is in {' and '.join(map(_split, splits))}", files)
 
 
@@ -228,4 +224,4 @@ def _past_end(dataset: Dataset, states: Sequence[FileState]) -> Iterator[Finding
         ):
             end_s = record.truth.span[1]
             what = f"a span ends at {end_s:g} s, the file after {state.duration_s:.1f} s"
-            yield Finding("past_end", what, (_name(dataset, record),))
+            yield Finding("past_end", what, (dataset.name(record),))

@@ -93,11 +93,16 @@ def read_folders(root: Path) -> Source:
         )
     below = ", the folders on top are the splits" if parts else ""
     notes = [f"the names of the folders are the classes{below}"]
-    if left:
-        told = [f"{count} {kind}" for kind, count in left.most_common(_SHOWN)]
-        more = f", {sum(left.values()) - sum(n for _, n in left.most_common(_SHOWN))} more"
-        notes.append(f"left out: {', '.join(told)}{more if len(left) > _SHOWN else ''}")
+    notes += [_left_out(left)] if left else []
     return _source(drafts, str(root), root, root, tuple(notes))
+
+
+def _left_out(left: Counter[str]) -> str:
+    """The sentence on files that were left out, the most frequent kinds first."""
+    shown = left.most_common(_SHOWN)
+    told = [f"{count} {kind}" for kind, count in shown]
+    more = left.total() - sum(count for _, count in shown)
+    return f"left out: {', '.join(told)}{f', {more} more' if more else ''}"
 
 
 def media_files(root: Path, left: Counter[str]) -> Iterator[Path]:

@@ -95,6 +95,10 @@ class Dataset:
         """What made it, as ``dataset.json`` says (``glanceworld``), else empty."""
         return str(self.world.get("kind", ""))
 
+    def name(self, record: Record) -> str:
+        """The path of a record relative to ``root``, with ``/`` between folders."""
+        return Path(os.path.relpath(record.path, self.root)).as_posix()
+
     @property
     def label_mode(self) -> Literal["single", "multi"]:
         """``single`` where every video has exactly one label, else ``multi``."""
