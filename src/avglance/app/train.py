@@ -160,6 +160,15 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
+def tell_data(dataset: Dataset) -> None:
+    """Says on stderr how the dataset was read, which part of it is used, and whether it is multi label."""
+    if dataset.split:
+        parts = ", ".join(f"{name} {count}" for name, count in dataset.splits.items())
+        print(clean(f"split {dataset.split} of: {parts}", 500), file=sys.stderr)
+    for note in (*dataset.notes, dataset.labels_told):
+        print(clean(note, 500), file=sys.stderr, flush=True)
+
+
 def read_weights(said: Sequence[str]) -> dict[str, str]:
     """Files of weights by the sense of their encoder, from words like ``picture=net.safetensors``.
 
@@ -177,15 +186,6 @@ def read_weights(said: Sequence[str]) -> dict[str, str]:
             )
         found[sense] = file
     return found
-
-
-def tell_data(dataset: Dataset) -> None:
-    """Says on stderr how the dataset was read, which part of it is used, and whether it is multi label."""
-    if dataset.split:
-        parts = ", ".join(f"{name} {count}" for name, count in dataset.splits.items())
-        print(clean(f"split {dataset.split} of: {parts}", 500), file=sys.stderr)
-    for note in (*dataset.notes, dataset.labels_told):
-        print(clean(note, 500), file=sys.stderr, flush=True)
 
 
 def changes(args: argparse.Namespace) -> dict[str, Any]:

@@ -101,8 +101,8 @@ class Dataset:
 
     @property
     def label_mode(self) -> Literal["single", "multi"]:
-        """``single`` where every video has exactly one label, else ``multi``."""
-        return "single" if all(len(record.labels) == 1 for record in self.records) else "multi"
+        """``single`` where no video has more than one label, else ``multi``."""
+        return "single" if all(len(record.labels) <= 1 for record in self.records) else "multi"
 
     @property
     def labels_told(self) -> str:
@@ -273,7 +273,7 @@ def _record(row: dict[str, Any], homes: tuple[Home, Home], where: str) -> Record
     group, split = str(row.get("group") or ""), row.get("split") or ""
     if not isinstance(split, str):
         raise DataError(f"split must be a name, got {split!r}", where=where)
-    return Record(path, tuple(labels), truth, group, split_name(split))
+    return Record(path, tuple(labels), truth, group, split=split_name(split))
 
 
 def _spans(value: Any, labels: list[str], where: str) -> Truth | None:

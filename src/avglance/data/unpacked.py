@@ -38,7 +38,7 @@ def unpack(entry: Path, shape: tuple[int, ...]) -> None:
     try:
         with part.open("wb") as file:
             for low, high in zip([0, *ends[:-1]], ends, strict=True):
-                file.write(picture(jpegs[low:high].tobytes(), shape[2:]))
+                file.write(picture(jpegs[low:high].tobytes(), shape[2:]).tobytes())
         os.replace(part, path)
     except BaseException:
         part.unlink(missing_ok=True)
