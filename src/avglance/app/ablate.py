@@ -213,7 +213,7 @@ def check(
         ArgumentError: ``--out`` cannot be used.
     """
     from avglance.app.api import find_model
-    from avglance.data.records import read_dataset
+    from avglance.data.records import TEST, read_dataset, read_training
     from avglance.systems.store import weights_of
 
     if args.out.exists() and not args.out.is_dir():
@@ -222,8 +222,8 @@ def check(
         for above in (job.makes.parent, job.log.parent):
             if above.exists() and not above.is_dir():
                 raise ArgumentError("is a file where a run folder should be", where=str(above))
-    data = read_dataset(args.data).sha256
-    test = "" if args.test is None else read_dataset(args.test).sha256
+    data = read_training(args.data).sha256
+    test = "" if args.test is None else read_dataset(args.test, prefer=TEST).sha256
     start = weights_of(find_model(args.start))[0] if args.start else ""
     said: dict[str, Any] = {"test": test, "rows": {}}
     for name, row in rows.items():
@@ -314,7 +314,7 @@ def evaluations(args: argparse.Namespace, name: str, row: Row, seed: int) -> Ite
         words += control.split()
         if not args.from_files:
             threads = max(1, cores() // (args.jobs or cores()))
-            words += ["--cache", str(args.cache or args.test / ".cache"), "--threads", str(threads)]
+            words += ["--cache", str(cache_home(args, args.test)), "--threads", str(threads)]
         yield Job(
             f"{name} seed {seed} K={k} {control}".strip(),
             tuple(words),
@@ -327,18 +327,27 @@ def build_caches(args: argparse.Namespace, rows: dict[str, Row]) -> None:
     """Makes every cache that the jobs will read: two that make one would be in each other's way."""
     from avglance.app.eval import progress
     from avglance.data.cache import build_cache
-    from avglance.data.records import read_dataset
+    from avglance.data.records import TEST, Dataset, read_dataset, read_training
     from avglance.systems import settings_of
 
     views = {settings_of(row.system or args.system, **row.changes).view for row in rows.values()}
-    sets = [(args.data, args.skip_broken, args.unpack)]
-    sets += [(args.test, True, False)] if args.test is not None and not args.from_files else []
+    sets: list[tuple[Dataset, Path, dict[str, bool]]] = []
+    how = {"skip_broken": args.skip_broken, "unpack": args.unpack}
+    sets.append((read_training(args.data), cache_home(args, args.data), how))
+    if args.test is not None and not args.from_files:
+        test = read_dataset(args.test, prefer=TEST)
+        sets.append((test, cache_home(args, args.test), {"skip_broken": True}))
     live = sys.stderr.isatty()
-    for data, skip, unpack in sets:
-        dataset, home = read_dataset(data), args.cache or data / ".cache"
+    for dataset, home, options in sets:
         for view in views:
             tell = partial(_step, progress(live=live))
-            build_cache(dataset, view, home, progress=tell, skip_broken=skip, unpack=unpack)
+            build_cache(dataset, view, home, progress=tell, **options)
+
+
+def cache_home(args: argparse.Namespace, data: Path) -> Path:
+    """Where the caches of a dataset lie: a folder, or a list in one."""
+    home: Path = args.cache or (data if data.is_dir() else data.parent) / ".cache"
+    return home
 
 
 def _step(tell: Callable[[int, int, int], None], done: int, total: int) -> None:
