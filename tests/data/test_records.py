@@ -69,6 +69,18 @@ def test_truth_is_read_when_it_is_asked_for(tmp_path):
     assert Truth.read(tmp_path / "a.json").rival_boxes == ()
 
 
+def test_a_truth_of_several_events_has_all_their_spans(tmp_path):
+    events = [{"start_s": 1, "end_s": 2}, {"start_s": 4, "end_s": 5.5}]
+    (tmp_path / "t.json").write_text(json.dumps({"event": events[0], "events": events}))
+    truth = Truth.read(tmp_path / "t.json")
+    assert truth.spans == ((1.0, 2.0), (4.0, 5.5))
+    assert truth.span == (1.0, 5.5)
+    events[1]["end_s"] = 4
+    (tmp_path / "t.json").write_text(json.dumps({"event": events[0], "events": events}))
+    with pytest.raises(DataError, match="no span"):
+        Truth.read(tmp_path / "t.json")
+
+
 def test_a_lazy_truth_travels_to_another_process(tmp_path):
     write(tmp_path, GOOD)
     travelled = pickle.loads(pickle.dumps(read_dataset(tmp_path).records[0]))

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from avglance.errors import ArgumentError, ShapeError
+from avglance.media import VideoReader
 from avglance.media.writer import write_mp4
 
 
@@ -143,6 +144,7 @@ def test_an_error_of_the_source_of_pictures_comes_through(tmp_path):
         {"rate": float("nan")},
         {"crf": 52},
         {"crf": -1},
+        {"bitrate": 10},
         {"keyframe_every_s": 0},
         {"sound_rate_hz": 0},
         {"pixels": "bgr"},
@@ -178,3 +180,18 @@ def test_sound_of_another_form_is_an_error(tmp_path, sound):
 
 def test_the_path_comes_back(tmp_path):
     assert write_mp4(str(tmp_path / "über 🎬.mp4"), steps(2), rate=10) == Path(tmp_path / "über 🎬.mp4")
+
+
+def test_a_constant_bit_rate_is_kept_whatever_the_pictures_are(tmp_path):
+    rng = np.random.default_rng(0)
+    still = [np.full((48, 64, 3), 90, np.uint8)] * 60
+    busy = [rng.integers(0, 255, (48, 64, 3), np.uint8) for _ in range(60)]
+    sizes = []
+    for n, pictures in enumerate((still, busy, still[:30] + busy[:30])):
+        path = write_mp4(tmp_path / f"{n}.mp4", pictures, rate=10, bitrate=100_000, threads=1)
+        sizes.append(path.stat().st_size)
+        with VideoReader(path) as reader:
+            assert reader.info.duration_s == pytest.approx(6.0)
+            assert not reader.reasons
+    assert np.ptp(sizes) < 0.1 * min(sizes)
+    assert sizes[0] == pytest.approx(6 * 100_000 / 8, rel=0.1)

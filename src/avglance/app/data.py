@@ -7,10 +7,11 @@ import os
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import get_args
 
-from avglance.app import data_check, data_import
+from avglance.app import data_check, data_import, data_splice
 from avglance.data.glanceworld_world import PLAIN, Kind, World
 
 PLAIN_LINE_S = 30.0  # without a terminal, one line of progress every so many seconds
@@ -45,6 +46,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         parser_of = kinds.add_parser(name, allow_abbrev=False, help=line, description=f"{line.capitalize()}.")
         module.add_arguments(parser_of)
         parser_of.set_defaults(work=module.run)
+    data_splice.add_kind(kinds).set_defaults(work=partial(data_splice.run, bar=_progress))
 
 
 def _add_world(group: argparse._ArgumentGroup) -> None:
@@ -118,7 +120,7 @@ def run_glanceworld(args: argparse.Namespace) -> int:
         decoys=args.decoys,
         background_db=args.background,
     )
-    progress, close = (None, None) if args.quiet else _progress(sys.stderr.isatty())
+    progress, close = (None, None) if args.quiet else _progress("glanceworld", sys.stderr.isatty())
     try:
         folder = make_world(
             args.out,
@@ -135,7 +137,7 @@ def run_glanceworld(args: argparse.Namespace) -> int:
     return 0
 
 
-def _progress(terminal: bool) -> tuple[Callable[[int, int], None], Callable[[], None] | None]:
+def _progress(kind: str, terminal: bool) -> tuple[Callable[[int, int], None], Callable[[], None] | None]:
     """(what to call with done and total, what to call at the end): a bar on a terminal, else lines."""
     if not terminal:
         last = time.monotonic()
@@ -144,7 +146,7 @@ def _progress(terminal: bool) -> tuple[Callable[[int, int], None], Callable[[], 
             nonlocal last
             if time.monotonic() - last >= PLAIN_LINE_S:
                 last = time.monotonic()
-                print(f"glanceworld: {done} of {total} videos", file=sys.stderr, flush=True)
+                print(f"{kind}: {done} of {total} videos", file=sys.stderr, flush=True)
 
         return line, None
     from tqdm import tqdm

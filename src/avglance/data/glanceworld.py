@@ -9,11 +9,9 @@ which texture it has.
 from __future__ import annotations
 
 import json
-import multiprocessing
 import os
-import signal
-from collections.abc import Callable, Iterator
-from concurrent.futures import ProcessPoolExecutor
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -31,8 +29,8 @@ from avglance.data.glanceworld_world import (
     WIDTH,
     World,
 )
-from avglance.data.workers import one_thread_each
-from avglance.errors import ArgumentError, DataError
+from avglance.data.making import begin, each, missing, paths, processes, write_text
+from avglance.errors import ArgumentError
 from avglance.media.writer import write_mp4
 
 __all__ = [
@@ -82,25 +80,23 @@ def make_world(
         raise ArgumentError(
             f"videos={videos}, seed={seed}", where="make_world", hint="videos >= 1, seed >= 0"
         )
-    workers = min(os.cpu_count() or 1, videos) if workers is None else workers
-    if workers < 1:
-        raise ArgumentError(f"workers={workers} is below 1", where="make_world")
+    workers = processes(workers, videos, "make_world")
     folder = Path(out)
-    _begin(folder, _card(world, videos, seed))
-    missing = [n for n in range(videos) if not all(path.exists() for path in _paths(folder, n))]
-    done = videos - len(missing)
-    for _ in _each(folder, world, seed, missing, min(workers, max(1, len(missing)))):
+    begin(folder, _card(world, videos, seed), ("kind", "version", "seed", "world"))
+    todo = missing(folder, videos)
+    done = videos - len(todo)
+    for _ in each(partial(make_video, folder, seed, world=world), todo, workers):
         done += 1
         if progress is not None:
             progress(done, videos)
     lines = (json.dumps(_line(folder, world, seed, n)) for n in range(videos))
-    _write(folder / "manifest.jsonl", "".join(f"{line}\n" for line in lines))
+    write_text(folder / "manifest.jsonl", "".join(f"{line}\n" for line in lines))
     return folder
 
 
 def make_video(folder: str | os.PathLike[str], seed: int, index: int, world: World = PLAIN) -> None:
     """Write one video and then its truth file; both appear whole or not at all."""
-    video, truth = _paths(Path(folder), index)
+    video, truth = paths(Path(folder), index)
     script = draw_script(seed, index, world)
     write_mp4(
         video,
@@ -114,39 +110,12 @@ def make_video(folder: str | os.PathLike[str], seed: int, index: int, world: Wor
         pixels="yuv420p",
         threads=1,
     )
-    _write(truth, json.dumps(script.truth()))
-
-
-def _each(folder: Path, world: World, seed: int, missing: list[int], workers: int) -> Iterator[None]:
-    """Make the missing files, yielding after each."""
-    if workers == 1:
-        for index in missing:
-            make_video(folder, seed, index, world)
-            yield
-        return
-    with one_thread_each():
-        spawn = multiprocessing.get_context("spawn")
-        pool = ProcessPoolExecutor(workers, mp_context=spawn, initializer=_ignore_interrupts)
-        try:
-            for task in [pool.submit(make_video, folder, seed, index, world) for index in missing]:
-                task.result()
-                yield
-        finally:
-            pool.shutdown(cancel_futures=True)
-
-
-def _ignore_interrupts() -> None:
-    """Ctrl-C reaches every process: workers finish their file, the main process hands out no more."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-
-
-def _paths(folder: Path, index: int) -> tuple[Path, Path]:
-    return folder / "videos" / f"{index:06d}.mp4", folder / "truth" / f"{index:06d}.json"
+    write_text(truth, json.dumps(script.truth()))
 
 
 def _line(folder: Path, world: World, seed: int, index: int) -> dict[str, Any]:
     script = draw_script(seed, index, world)
-    video, truth = (path.relative_to(folder).as_posix() for path in _paths(folder, index))
+    video, truth = (path.relative_to(folder).as_posix() for path in paths(folder, index))
     return {"path": video, "labels": [script.label], "group": "", "truth": truth}
 
 
@@ -163,42 +132,3 @@ def _card(world: World, videos: int, seed: int) -> dict[str, Any]:
         "rate": RATE,
     }
     return card if world == PLAIN else card | {"world": world.fields()}
-
-
-def _begin(folder: Path, wanted: dict[str, Any]) -> None:
-    """Make the folder, or see that it was begun as wanted; dataset.json comes first."""
-    card = folder / "dataset.json"
-    if folder.exists() and not folder.is_dir():
-        raise DataError(
-            "a file stands where the folder should be", where=str(folder), hint="name another folder"
-        )
-    if card.exists():
-        _same(card, wanted)
-    elif folder.exists() and any(folder.iterdir()):
-        raise DataError(
-            "the folder holds something else", where=str(folder), hint="name an empty or new folder"
-        )
-    for name in ("videos", "truth"):
-        (folder / name).mkdir(parents=True, exist_ok=True)
-    _write(card, json.dumps(wanted, indent=1))
-
-
-def _same(card: Path, wanted: dict[str, Any]) -> None:
-    try:
-        there = json.loads(card.read_text())
-    except (OSError, ValueError) as error:
-        raise DataError("not readable as JSON", where=str(card), hint="name another folder") from error
-    for key in ("kind", "version", "seed", "world"):
-        found = there.get(key) if isinstance(there, dict) else None
-        if found != wanted.get(key):
-            raise DataError(
-                f"the folder was begun with {key} {found!r}, asked for {wanted.get(key)!r}",
-                where=str(card),
-                hint="name another folder",
-            )
-
-
-def _write(path: Path, text: str) -> None:
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    part.write_text(text, encoding="utf-8")
-    os.replace(part, path)

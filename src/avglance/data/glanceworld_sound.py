@@ -136,10 +136,10 @@ def level(sound: Wave) -> Wave:
     return sound
 
 
-def jitter(rng: np.random.Generator, sound: Wave) -> Wave:
+def jitter(rng: np.random.Generator, sound: Wave, spread_db: float = JITTER_DB) -> Wave:
     """The sound a little louder or softer in each half second: hides what coding does to levels."""
     size = round(LEVEL_S * RATE_HZ)
-    gains = 10 ** (rng.uniform(-JITTER_DB, JITTER_DB, -(-sound.size // size)) / 20)
+    gains = 10 ** (rng.uniform(-spread_db, spread_db, -(-sound.size // size)) / 20)
     return sound * _steps(gains, sound.size, size)
 
 

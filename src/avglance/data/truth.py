@@ -51,21 +51,23 @@ class Truth:
         """
         try:
             found = json.loads(path.read_text(encoding="utf-8"))
-            event = found["event"]
-            span = (float(event["start_s"]), float(event["end_s"]))
+            events = found.get("events") or [found["event"]]
+            spans = tuple((float(one["start_s"]), float(one["end_s"])) for one in events)
             boxes = tuple(_box(row) for row in found.get("boxes", ()))
             rival_boxes = tuple(_box(row) for row in found.get("rival", {}).get("boxes", ()))
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise DataError(
                 f"not a truth file ({type(error).__name__}: {error})",
                 where=str(path),
-                hint='it needs {"event": {"start_s": 1, "end_s": 2}, "boxes": [[time_s, x0, y0, x1, y1]]}',
+                hint='it needs {"event": {"start_s": 1, "end_s": 2}, "boxes": [[time_s, x0, y0, x1, y1]]}; '
+                "several: events, a list",
             ) from error
-        if not 0 <= span[0] < span[1]:
-            raise DataError(f"the event from {span[0]} s to {span[1]} s is no span", where=str(path))
-        known = ("event", "boxes", "texture", "family", "decoys")
+        for start_s, end_s in spans:
+            if not 0 <= start_s < end_s:
+                raise DataError(f"the event from {start_s} s to {end_s} s is no span", where=str(path))
+        known = ("event", "events", "boxes", "texture", "family", "decoys")
         return cls(
-            spans=(span,),
+            spans=spans,
             boxes=boxes,
             texture=str(found.get("texture", "")),
             family=str(found.get("family", "")),

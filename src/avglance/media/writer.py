@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from avglance.errors import ArgumentError, ShapeError
 
 SOUND_BLOCK = 16_384  # samples handed to the sound encoder at once: keeps both tracks interleaved in the file
+BUFFER_S = 1.0  # in which a constant bit rate is kept
 PRESETS = ("ultrafast", "superfast", "veryfast", "faster", "fast", "medium", "slow", "slower", "veryslow")
 
 
@@ -26,6 +27,7 @@ class _Coding:
 
     rate: Fraction
     crf: int
+    bitrate: int | None
     keyframe_frames: int
     scene_cuts: bool
     preset: str
@@ -40,6 +42,7 @@ def write_mp4(
     sound: NDArray[np.float32] | None = None,
     sound_rate_hz: int = 16_000,
     crf: int = 23,
+    bitrate: int | None = None,
     keyframe_every_s: float = 2.0,
     scene_cuts: bool = False,
     preset: str = "veryfast",
@@ -57,6 +60,8 @@ def write_mp4(
         sound: mono samples in -1..1, shape (n,); None writes no sound track.
         sound_rate_hz: samples a second.
         crf: constant rate factor of x264, 0 (lossless) to 51.
+        bitrate: in place of ``crf`` so many bits a second of pictures, no more and no less in any
+            ``BUFFER_S``: what needs fewer is padded, so that sizes tell nothing.
         keyframe_every_s: a keyframe stands every so many seconds.
         scene_cuts: whether the encoder may put further keyframes where the picture changes suddenly.
         preset: speed of x264, one of ``PRESETS``.
@@ -70,7 +75,9 @@ def write_mp4(
     """
     path = Path(path)
     pictures = iter(frames)
-    coding = _check(rate, crf, keyframe_every_s, scene_cuts=scene_cuts, preset=preset, threads=threads)
+    coding = _check(
+        rate, crf, bitrate, keyframe_every_s, scene_cuts=scene_cuts, preset=preset, threads=threads
+    )
     _check_sound(sound, sound_rate_hz)
     if pixels not in ("rgb24", "yuv420p"):
         raise ArgumentError(f"pixels={pixels!r} is not known", where="write_mp4", hint="rgb24 or yuv420p")
@@ -94,7 +101,14 @@ def write_mp4(
 
 
 def _check(
-    rate: float, crf: int, keyframe_every_s: float, *, scene_cuts: bool, preset: str, threads: int
+    rate: float,
+    crf: int,
+    bitrate: int | None,
+    keyframe_every_s: float,
+    *,
+    scene_cuts: bool,
+    preset: str,
+    threads: int,
 ) -> _Coding:
     if not 0 < rate <= 1000:
         raise ArgumentError(f"rate={rate} is outside (0, 1000]", where="write_mp4")
@@ -102,11 +116,13 @@ def _check(
         raise ArgumentError(f"preset={preset!r} is not known", where="write_mp4", hint=", ".join(PRESETS))
     if not 0 <= crf <= 51:
         raise ArgumentError(f"crf={crf} is outside [0, 51]", where="write_mp4", hint="23 is the usual value")
+    if bitrate is not None and bitrate < 1000:
+        raise ArgumentError(f"bitrate={bitrate} is below 1000", where="write_mp4", hint="bits a second")
     if not keyframe_every_s > 0:
         raise ArgumentError(f"keyframe_every_s={keyframe_every_s} is not above 0", where="write_mp4")
     every = max(1, round(keyframe_every_s * rate))
     exact = Fraction(rate).limit_denominator(1001)
-    return _Coding(exact, crf, every, scene_cuts, preset, threads)
+    return _Coding(exact, crf, bitrate, every, scene_cuts, preset, threads)
 
 
 def _check_sound(sound: NDArray[np.float32] | None, rate_hz: int) -> None:
@@ -138,11 +154,16 @@ def _video_stream(box: Any, coding: _Coding, width: int, height: int) -> Any:
     stream.codec_context.thread_count = coding.threads
     every = coding.keyframe_frames
     cuts = "" if coding.scene_cuts else ":scenecut=0"
-    stream.options = {
-        "crf": str(coding.crf),
-        "preset": coding.preset,
-        "x264-params": f"keyint={every}:min-keyint={1 if coding.scene_cuts else every}{cuts}",
-    }
+    params = f"keyint={every}:min-keyint={1 if coding.scene_cuts else every}{cuts}"
+    stream.options = {"preset": coding.preset}
+    if coding.bitrate is None:
+        stream.options |= {"crf": str(coding.crf)}
+    else:
+        stream.bit_rate = coding.bitrate
+        held = {"maxrate": coding.bitrate, "bufsize": round(BUFFER_S * coding.bitrate)}
+        stream.options |= {name: str(value) for name, value in held.items()}
+        params += ":nal-hrd=cbr"
+    stream.options |= {"x264-params": params}
     return stream
 
 

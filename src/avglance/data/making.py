@@ -1,0 +1,132 @@
+"""A folder of made videos: begun once, gone on with by calling again, written by several processes."""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import os
+import signal
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from pathlib import Path
+from typing import Any, TypeVar
+
+from avglance.data.workers import one_thread_each
+from avglance.errors import ArgumentError, DataError
+
+In = TypeVar("In")
+Out = TypeVar("Out")
+
+_make: Callable[[Any], Any] | None = None  # what this process makes, where it was started by ``each``
+
+
+def begin(folder: Path, wanted: dict[str, Any], same: Iterable[str]) -> None:
+    """Make the folder, or see that it was begun as wanted; dataset.json comes first.
+
+    Args:
+        folder: new, empty, or begun before.
+        wanted: what dataset.json says.
+        same: the fields in which an earlier dataset.json must agree.
+
+    Raises:
+        DataError: the folder holds something else, or cannot be written.
+    """
+    card = folder / "dataset.json"
+    if folder.exists() and not folder.is_dir():
+        raise DataError(
+            "a file stands where the folder should be", where=str(folder), hint="name another folder"
+        )
+    if card.exists():
+        _check_same(card, wanted, same)
+    elif folder.exists() and any(folder.iterdir()):
+        raise DataError(
+            "the folder holds something else", where=str(folder), hint="name an empty or new folder"
+        )
+    try:
+        for name in ("videos", "truth"):
+            (folder / name).mkdir(parents=True, exist_ok=True)
+        write_text(card, json.dumps(wanted, indent=1))
+    except OSError as error:
+        hint = "name another folder"
+        raise DataError(f"cannot be made: {error.strerror}", where=str(folder), hint=hint) from error
+
+
+def _check_same(card: Path, wanted: dict[str, Any], same: Iterable[str]) -> None:
+    try:
+        there = json.loads(card.read_text())
+    except (OSError, ValueError) as error:
+        raise DataError("not readable as JSON", where=str(card), hint="name another folder") from error
+    for key in same:
+        found = there.get(key) if isinstance(there, dict) else None
+        if found != wanted.get(key):
+            raise DataError(
+                f"the folder was begun with {key} {found!r}, asked for {wanted.get(key)!r}",
+                where=str(card),
+                hint="name another folder",
+            )
+
+
+def paths(folder: Path, index: int) -> tuple[Path, Path]:
+    """Where video ``index`` and its truth stand."""
+    return folder / "videos" / f"{index:06d}.mp4", folder / "truth" / f"{index:06d}.json"
+
+
+def missing(folder: Path, videos: int) -> list[int]:
+    """Which of the videos 0 .. ``videos`` - 1 are not there yet, or not their truth."""
+    return [n for n in range(videos) if not all(path.exists() for path in paths(folder, n))]
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a file that appears whole or not at all."""
+    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    part.write_text(text, encoding="utf-8")
+    os.replace(part, path)
+
+
+def processes(workers: int | None, videos: int, where: str) -> int:
+    """How many processes to use; None: one a core.
+
+    Raises:
+        ArgumentError: ``workers`` is below 1.
+    """
+    workers = min(os.cpu_count() or 1, videos) if workers is None else workers
+    if workers < 1:
+        raise ArgumentError(f"workers={workers} is below 1", where=where)
+    return workers
+
+
+def each(make: Callable[[In], Out], items: list[In], workers: int) -> Iterator[Out]:
+    """``make`` of each item in order, by so many processes; 1, or a single item, is done in this one.
+
+    ``make`` is handed to a process once, so it may hold what it needs for all of them.
+
+    Raises:
+        DataError: a process died.
+    """
+    workers = min(workers, len(items))
+    if workers <= 1:
+        yield from map(make, items)
+        return
+    with one_thread_each():
+        spawn = multiprocessing.get_context("spawn")
+        pool = ProcessPoolExecutor(workers, mp_context=spawn, initializer=_start, initargs=(make,))
+        try:
+            for task in [pool.submit(_made, item) for item in items]:
+                yield task.result()
+        except BrokenProcessPool as error:
+            raise DataError("a process died at work", hint="use fewer --workers, then go on") from error
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+
+def _start(make: Callable[[Any], Any]) -> None:
+    """Ctrl-C reaches every process: workers finish their file, the main process hands out no more."""
+    global _make
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    _make = make
+
+
+def _made(item: Any) -> Any:
+    assert _make is not None  # the pool starts every process with ``_start``
+    return _make(item)
