@@ -14,6 +14,8 @@ Verdict = Literal["ok", "degraded", "failed"]
 AudioState = Literal["present", "silent", "absent"]
 NOTES = frozenset({"side_sound", "gap"})
 """Kinds of reasons that are worth saying and leave a file ok: sound from beside, a picture held long."""
+UNKNOWN = "unknown"
+"""What a video is labelled that shows none of the classes: a reserved word, never the name of a class."""
 STAGES = ("decode", "glance", "choose", "aim", "focus", "answer")
 
 
@@ -127,7 +129,12 @@ class Cost:
 
 @dataclass(frozen=True)
 class Recognition:
-    """The answer for one video. ``saliency`` (softmax) and ``times`` have one value a snippet."""
+    """The answer for one video. ``saliency`` (softmax) and ``times`` have one value a snippet.
+
+    Where ``unknown``, nothing that the model knows is there: the first label is ``UNKNOWN`` (its score of 1
+    is a decision, no probability), those behind it are what the model would say if it had to. ``budget`` says
+    in words what was allowed.
+    """
 
     video: str
     labels: tuple[Label, ...]
@@ -143,6 +150,8 @@ class Recognition:
     weights_sha256: str = ""
     reader: str = ""
     toy: bool = False
+    unknown: bool = False
+    budget: str = ""
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 import numpy as np
@@ -30,6 +31,22 @@ def random_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return Path(
         store.save_model(system, tmp_path_factory.mktemp("models") / "random", classes=NAMES, card=card)
     )
+
+
+@pytest.fixture(scope="session")
+def sure_model(random_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same, with a card that knows when to stop (after one look, or three) and that nothing is known."""
+    from avglance.systems import store
+    from avglance.systems.calibration import Judgement
+    from avglance.systems.exits import ExitTable
+
+    one, three = (-math.inf,) * 16, (2.0, 2.0, *(-math.inf,) * 14)
+    loaded = store.load_model(random_model)
+    card = {key: value for key, value in loaded.card.items() if key != "classes_sha256"}
+    card["exits"] = ExitTable((1.0, 3.0), (0.7, 0.9), (one, three)).as_card()
+    card["calibration"] = Judgement((0.1, 0.2), (1.5,) * len(NAMES)).as_card()
+    folder = tmp_path_factory.mktemp("models") / "sure"
+    return Path(store.save_model(loaded.system, folder, classes=NAMES, card=card))
 
 
 @pytest.fixture(scope="session")

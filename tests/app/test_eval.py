@@ -237,3 +237,37 @@ def test_evenly_spaced_moments_are_a_control(world, model, tmp_path, capsys):
     found = json.loads(out.read_text())
     assert "--uniform" in found["command"]
     assert [sorted(m["snippet"] for m in row["moments"]) for row in found["rows"]] == [[2, 6, 10, 14]] * 2
+
+
+def test_a_budget_in_multiply_adds_stops_early_and_says_so(world, sure_model, tmp_path, capsys):
+    """The card of the model says that three looks are enough; without exits all sixteen are spent."""
+    out = tmp_path / "figures.json"
+    args = ["eval", str(sure_model), str(world), "--limit", "2", "--budget", "100GMAC", "--quiet"]
+    assert cli.main([*args, "--out", str(out)]) == 0
+    shown = capsys.readouterr().out
+    assert "stops when sure (100 GMACs on average)" in shown
+    assert "looks: 3.00 on average; smallest 3" in shown
+    assert "called unknown       100.0" in shown
+    found = json.loads(out.read_text())
+    assert found["settings"]["exits"] == "100 GMACs on average"
+    assert found["looks"] == found["looks_distribution"]["p90"] == 3
+    said = found["unknown"]
+    assert (said["said"], said["videos"], said["recognised"]) == (1.0, 0, None)
+    assert all(row["looks"] == 3 and row["unknown"] for row in found["rows"])
+    assert found["rows"][0]["labels"][0] == ["unknown", 1.0]
+    assert len(found["rows"][0]["labels"]) == 5
+    assert cli.main([*args, "--no-exit", "--json"]) == 0
+    spent = json.loads(capsys.readouterr().out)
+    assert spent["looks"] == 16
+    assert spent["settings"]["exits"] == ""
+    assert spent["command"].endswith("--no-exit")
+
+
+def test_what_eval_cannot_spend_is_refused(world, model, sure_model, capsys):
+    for folder, budget, said in (
+        (sure_model, ["--budget", "2s"], "figures by the clock"),
+        (model, ["--budget", "4", "--exit"], "no exit thresholds"),
+        (model, ["--budget", "0.001GMAC"], "the smallest budget of avgn_nano is 0."),
+    ):
+        assert cli.main(["eval", str(folder), str(world), "--limit", "1", "--quiet", *budget]) == 2
+        assert said in capsys.readouterr().err

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import io
 import json
 import math
 
@@ -164,3 +165,19 @@ def test_progress_keeps_quiet(terminal) -> None:
         progress.start("a", now_s)
         progress.end(failed=False)
     assert terminal.text == ""
+
+
+def test_unknown_comes_first_and_without_a_number(make_answer) -> None:
+    names = (Label("unknown", 1.0), Label("grating_45 warble", 0.41))
+    result = make_answer(labels=names, unknown=True, spans=(), budget="8 GMACs on average")
+    text = render.table(result, render.Ink(io.StringIO()))
+    assert (
+        "  unknown: nothing that this model knows is there\n  if it had to name something:\n  0.410" in text
+    )
+    assert "1.000" not in text
+    assert "  looks   3 of 16, allowed: 8 GMACs on average" in text
+    record = render.as_record(result)
+    assert (record["unknown"], record["budget"]) == (True, "8 GMACs on average")
+    assert record["labels"][0] == {"name": "unknown", "score": 1.0}
+    alone = render.table(make_answer(labels=names[:1], unknown=True), render.Ink(io.StringIO()))
+    assert "if it had to" not in alone

@@ -343,3 +343,14 @@ def test_a_folder_that_cannot_be_written_to_is_named(make_answer, tmp_path: Path
     monkeypatch.setattr(report.tempfile, "mkstemp", full)
     with pytest.raises(ArgumentError, match="No space left on device"):
         report.write([], tmp_path / "my.html")
+
+
+def test_unknown_is_said_in_words(make_answer, tmp_path: Path) -> None:
+    names = (Label("unknown", 1.0), Label("grating_45 <warble>", 0.41))
+    result = make_answer(labels=names, unknown=True, spans=(), budget="at most 4 looks, fewer when sure")
+    other = make_answer()
+    text = report.page([report.make_entry(each, None) for each in (result, other)])
+    assert "<b>unknown</b>: nothing that this model knows is there. If it had to name something:" in text
+    assert "grating_45 &lt;warble&gt;" in text
+    assert "1.000" not in text
+    assert "allowed: at most 4 looks, fewer when sure." in text

@@ -22,8 +22,7 @@ class FakeModel:
     def __init__(self, answers: dict[str, object]) -> None:
         self.answers, self.asked = answers, {}
 
-    def budget(self, budget: object) -> int:
-        return 4
+    def plan(self, budget: object, exit_early: object) -> None: ...
 
     def look_many(self, paths, **asked: object):
         self.asked = asked
@@ -157,8 +156,11 @@ def test_options_reach_the_model(use, make_answer, monkeypatch: pytest.MonkeyPat
     isolate = model.asked.pop("isolate")
     assert isinstance(isolate, Decoders)
     assert model.asked == {
-        "budget": "7", "top": 3, "threads": 2, "audio_track": 0, "audio_file": "beside", "limits": Limits()
+        "budget": "7", "exit_early": None, "top": 3, "threads": 2, "audio_track": 0, "audio_file": "beside",
+        "limits": Limits(),
     }  # fmt: skip
+    assert cli.main(["tag", "a.mp4", "--no-exit"]) == 0
+    assert model.asked["exit_early"] is False
     reading = ["--audio-track", "1", "--audio-file", "b.wav", "--limit", "max_seek_s=5", "--in-process"]
     assert cli.main(["tag", "a.mp4", *reading]) == 0
     assert model.asked["isolate"] is False

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from avglance.errors import ArgumentError, DataError
 from avglance.evaluation import EvaluationSettings, batch, evaluate
+from avglance.systems.calibration import Judgement
 
 from .fakes import BOX, CLASSES, FOCUS_MACS, GLANCE_MACS, SNIPPETS, FakeFiles, Planted, model, world
 
@@ -200,3 +203,29 @@ def test_the_fake_box_is_where_the_tests_say():
     dataset = world([Planted(0, (1,))])
     files = FakeFiles([r.path for r in dataset.records], model().system.view_settings)
     assert tuple(files.box_px(0, np.array(BOX))) == (160, 60, 256, 156)
+
+
+def test_calibrated_scores_and_videos_of_nothing_known():
+    """Everything is said with 0.6; at half the temperature that is surer, below 0.99 it is unknown."""
+    dataset = world([*planted(10), Planted(0, ())])
+    strange = replace(dataset.records[-1], labels=(), unknown=True)
+    dataset = replace(dataset, records=(*dataset.records[:-1], strange))
+    judge = Judgement((0.5,), (0.99, *(0.1,) * 4), -math.inf)
+    found = evaluate(model(calibration=judge.as_card()), dataset, budget=2)
+    assert found["labelled"] == 10
+    assert found["calibrated"] is True
+    assert found["ece"] == pytest.approx(1 - 0.36 / (0.36 + 4 * 0.01))
+    assert found["calibration_error"] == pytest.approx(found["ece"])  # all hit: no scatter to take off
+    assert found["unknown"] == {
+        "said": pytest.approx(3 / 11), "videos": 1, "recognised": 1.0, "right_lost": pytest.approx(0.2)
+    }  # fmt: skip
+    assert found["rows"][0]["labels"][:2] == [["unknown", 1.0], ["bell", 0.9]]
+    assert found["rows"][0]["hit1"] is True, "top-1 is of the names behind it"
+    assert found["rows"][-1]["truth"] == ["unknown"]
+    plain = evaluate(model(), dataset, budget=2)
+    assert (plain["calibrated"], plain["unknown"]["said"]) == (False, 0.0)
+
+
+def test_who_cannot_stop_early_says_so():
+    with pytest.raises(ArgumentError, match="cannot stop early"):
+        evaluate(model(), world(planted(2)), budget=2, sure=(0.5, 0.5))

@@ -21,6 +21,7 @@ from avglance.systems.store import (
     WEIGHTS,
     load_model,
     save_model,
+    save_with_card,
     weights_of,
 )
 
@@ -285,3 +286,24 @@ def test_pretrained_weights_are_not_sought_on_loading(tmp_path):
     system = build("tsn_nano", classes=7, pretrained=True)
     loaded = load_model(save_model(system, tmp_path / "m", classes=CLASSES_7, card={}))
     assert loaded.system.settings.pretrained is False
+
+
+def test_another_card_leaves_weights_and_classes_byte_for_byte(model, tmp_path):
+    loaded = load_model(model)
+    again = save_with_card(loaded, tmp_path / "again", {"name": "again", "exits": [1, 2]})
+    for name in (WEIGHTS, CLASSES):
+        assert (again / name).read_bytes() == (model / name).read_bytes()
+    assert load_model(again).card == {"name": "again", "exits": [1, 2]}
+    save_with_card(load_model(again), again, {"name": "in its place"}, overwrite=True)
+    assert load_model(again).card == {"name": "in its place"}
+    with pytest.raises(ArgumentError, match="exists"):
+        save_with_card(loaded, again, {})
+    with pytest.raises(ArgumentError, match="JSON"):
+        save_with_card(loaded, tmp_path / "odd", {"x": float("nan")})
+
+
+def test_no_class_is_called_unknown(tmp_path):
+    with pytest.raises(ArgumentError, match="'unknown'"):
+        save_model(
+            checks.small_system("tsn_nano"), tmp_path / "m", classes=["unknown", *CLASSES_7[1:]], card={}
+        )

@@ -10,11 +10,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from avglance.errors import FAILURE_KINDS, MediaError
-from avglance.types import Cost, Label, MediaInfo, Moment
+from avglance.systems.calibration import Judgement
+from avglance.systems.exits import ExitTable
+from avglance.types import UNKNOWN, Cost, Label, MediaInfo, Moment
 
 if TYPE_CHECKING:
     from avglance.parts.meter import Meter
     from avglance.systems.base import Decision
+    from avglance.systems.store import LoadedModel
     from avglance.views import FileView
 
 
@@ -71,11 +74,31 @@ def check_answer(view: FileView, decision: Decision, path: str) -> None:
         )
 
 
-def labels(decision: Decision, classes: Sequence[str], top: int) -> tuple[Label, ...]:
-    """The names of the highest scores, best first."""
-    scores = decision.scores[0].double().cpu().numpy()
-    best = np.argsort(-scores, kind="stable")[:top]
-    return tuple(Label(classes[c], float(scores[c])) for c in best)
+def found_out(loaded: LoadedModel) -> tuple[Judgement, ExitTable | None]:
+    """What a model's card says about its scores, and when it may stop looking; older cards say nothing.
+
+    Raises:
+        CheckpointError: an entry is not what training writes.
+    """
+    where, exits = str(loaded.folder), loaded.card.get("exits")
+    judge = Judgement.from_card(loaded.card.get("calibration"), len(loaded.classes), where=where)
+    return judge, None if exits is None else ExitTable.from_card(exits, where=where)
+
+
+def judged(judge: Judgement, decision: Decision) -> tuple[NDArray[np.float64], bool]:
+    """Calibrated scores (C,) of one answer, and whether none of the classes is there."""
+    looks = decision.looked.sum(1).cpu().numpy()
+    scores = judge.scores(decision.scores.double().cpu().numpy(), looks)
+    return scores[0], bool(judge.unknown(scores, decision.saliency.double().cpu().numpy())[0])
+
+
+def labels(
+    scores: NDArray[np.float64], classes: Sequence[str], top: int, *, unknown: bool
+) -> tuple[Label, ...]:
+    """The names of the highest scores (C,), best first; behind ``unknown`` where that is the answer."""
+    first = (Label(UNKNOWN, 1.0),) if unknown else ()
+    best = np.argsort(-scores, kind="stable")[: top - len(first)]
+    return (*first, *(Label(classes[c], float(scores[c])) for c in best))
 
 
 def moments(view: FileView, decision: Decision, saliency: NDArray[np.float64]) -> tuple[Moment, ...]:

@@ -10,9 +10,10 @@ from __future__ import annotations
 import difflib
 import logging
 import os
-import re
+import time
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
+from dataclasses import replace
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,7 +21,19 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from avglance.app.answer import Sightings, check_answer, cost, labels, moments, raise_failure, sightings
+from avglance.app import budget as budgets
+from avglance.app.answer import (
+    Sightings,
+    check_answer,
+    cost,
+    found_out,
+    judged,
+    labels,
+    moments,
+    raise_failure,
+    sightings,
+)
+from avglance.app.budget import Plan
 from avglance.errors import ArgumentError, AVGLanceError, CheckpointError, MediaError
 from avglance.types import Failure, Recognition, Span
 
@@ -35,7 +48,6 @@ if TYPE_CHECKING:
 
 MODELS = Path(__file__).resolve().parents[1] / "models"
 DEFAULT_MODEL = "avgn_nano.glanceworld"
-DEFAULT_MOMENTS = 4
 DEFAULT_THRESHOLD = 0.5  # of evidence, for a model whose card has none
 READING = ("limits", "audio_track", "audio_file", "threads")
 DEVICES = ("auto", "cpu", "cuda", "mps")
@@ -128,36 +140,30 @@ class Model:
         self.toy: bool = bool(self.card.get("toy", False) or loaded.system.toy)
         self.sha256: str = loaded.sha256
         self.max_budget: int = int(loaded.system.max_k)
+        self._judge, self._exits = found_out(loaded)
+        self._plans: dict[str, Plan] = {}
 
-    def budget(self, budget: int | str | None) -> int:
-        """A budget as a number of moments; None: the default.
+    def plan(self, budget: int | str | None = None, exit_early: bool | None = None) -> Plan:
+        """How this model spends a budget; None: the default.
 
         Raises:
-            ArgumentError: it is none, below one moment, or more than the model can spend.
+            ArgumentError: it is none, below one look, or more than the model can spend.
         """
-        if budget is None:
-            return min(DEFAULT_MOMENTS, self.max_budget)
-        allowed = f"a whole number of moments from 1 to {self.max_budget}"
-        text = str(budget).strip()
-        if isinstance(budget, (bool, float)) or not re.fullmatch(r"[+-]?[0-9]{1,9}", text):
-            hint = "for example --budget 4"
-            raise ArgumentError(f"the budget must be {allowed}, got {budget!r}", where="budget", hint=hint)
-        k = int(text)
-        if k < 1:
-            hint = "the smallest budget is 1, one close look"
-            raise ArgumentError(f"a budget of {k} is below one moment", where="budget", hint=hint)
-        if k > self.max_budget:
-            hint = f"the largest budget of {self.name} is {self.max_budget}"
-            raise ArgumentError(
-                f"a budget of {k} is more than this model can spend", where="budget", hint=hint
-            )
-        return k
+        key = repr((budget, exit_early))
+        if key not in self._plans:
+            self._plans = {key: budgets.plan(self._system, self._exits, budget, exit_early)}
+        return self._plans[key]
+
+    def budget(self, budget: int | str | None) -> int:
+        """The most looks of a budget; errors are those of ``plan``."""
+        return self.plan(budget).looks
 
     def tag(
         self,
         source: Source,
         *,
         budget: int | str | None = None,
+        exit_early: bool | None = None,
         top: int = 5,
         isolate: bool | Decoders = False,
         **reading: Any,
@@ -166,8 +172,9 @@ class Model:
 
         Args:
             source: a path, the bytes of a file, a binary file object or stream, or a ``VideoArray``.
-            budget: how many moments may be looked at closely (``4`` or ``"4"``); None: 4, or fewer if the
-                model can spend no more.
+            budget: what may be spent: looks (``4`` or ``"4"``), multiply-adds (``"8GMAC"``) or seconds
+                (``"2s"``); None: 4 looks, or fewer if the model can spend no more.
+            exit_early: stop looking when sure; None: with a budget in GMACs or seconds.
             top: how many labels to name.
             isolate: decode in another process, so that no file can hang or crash this one: True starts one
                 for this call, ``Decoders`` keep theirs for several.
@@ -177,13 +184,15 @@ class Model:
             MediaError: the file cannot be read, with its kind.
             ArgumentError: a value is outside what is allowed.
         """
-        return self.look(source, budget=budget, top=top, isolate=isolate, **reading)[0]
+        asked: dict[str, Any] = {"budget": budget, "exit_early": exit_early, "top": top, **reading}
+        return self.look(source, isolate=isolate, **asked)[0]
 
     def look(
         self,
         source: Source,
         *,
         budget: int | str | None = None,
+        exit_early: bool | None = None,
         top: int = 5,
         isolate: bool | Decoders = False,
         **reading: Any,
@@ -191,7 +200,7 @@ class Model:
         """Like ``tag``, and the pictures and sound levels that were met on the way (for a report)."""
         from avglance.media import BESIDE, NO_FILE, ArrayReader, VideoArray, local, source_name
 
-        k, name = self.budget(budget), source_name(source)
+        plan, name = self.plan(budget, exit_early), source_name(source)
         _check_top(top)
         _check_reading(reading)
         with ExitStack() as stack:
@@ -201,31 +210,34 @@ class Model:
                 if reading.get("audio_track") or reading.get("audio_file", BESIDE) not in (BESIDE, NO_FILE):
                     what, hint = "an array has no sound tracks or files", "give its sound to VideoArray"
                     raise ArgumentError(what, where=name, hint=hint)
-                return self._answer(name, Path(name), k, top, opener=lambda path, **_: ArrayReader(array))
-            return self._answer(name, found, k, top, opener=_opener(isolate, stack), **reading)
+                return self._answer(name, Path(name), plan, top, opener=lambda path, **_: ArrayReader(array))
+            return self._answer(name, found, plan, top, opener=_opener(isolate, stack), **reading)
 
     def _answer(
-        self, name: str, path: Path, k: int, top: int, **reading: Any
+        self, name: str, path: Path, plan: Plan, top: int, **reading: Any
     ) -> tuple[Recognition, Sightings]:
         import torch
 
         from avglance.parts.meter import Meter
         from avglance.views import FileView
 
-        settings, meter = self._system.view_settings, Meter(1)
+        settings, meter, stop = self._system.view_settings, Meter(1), plan.stop(time.perf_counter())
+        ends = {} if stop is None else {"stop": stop}
         with FileView([path], settings, **reading) as view:
             raise_failure(view, name)
             with torch.inference_mode():
-                decision = self._system.recognise(view, k, meter=meter)
+                decision = self._system.recognise(view, plan.looks, meter=meter, **ends)
             raise_failure(view, name)
             check_answer(view, decision, name)
-            return self._recognition(name, view, decision, meter, top), sightings(view, decision)
+            found = self._recognition(name, view, decision, meter, top)
+            return replace(found, budget=plan.words), sightings(view, decision)
 
     def tag_many(
         self,
         sources: Iterable[Source],
         *,
         budget: int | str | None = None,
+        exit_early: bool | None = None,
         top: int = 5,
         isolate: bool | Decoders = True,
         **reading: Any,
@@ -238,7 +250,8 @@ class Model:
         Raises:
             ArgumentError: a value is outside what is allowed (before the first file is opened).
         """
-        for answer in self.look_many(sources, budget=budget, top=top, isolate=isolate, **reading):
+        asked: dict[str, Any] = {"budget": budget, "exit_early": exit_early, "top": top, **reading}
+        for answer in self.look_many(sources, isolate=isolate, **asked):
             yield answer if isinstance(answer, Failure) else answer[0]
 
     def look_many(
@@ -246,6 +259,7 @@ class Model:
         sources: Iterable[Source],
         *,
         budget: int | str | None = None,
+        exit_early: bool | None = None,
         top: int = 5,
         isolate: bool | Decoders = True,
         **reading: Any,
@@ -258,14 +272,15 @@ class Model:
             raise ArgumentError(
                 "sources must be several videos, got one", where="tag_many", hint="use tag(path)"
             )
-        self.budget(budget)
+        asked: dict[str, Any] = {"budget": budget, "exit_early": exit_early, "top": top, **reading}
+        self.plan(budget, exit_early)
         _check_top(top)
         _check_reading(reading)
         with ExitStack() as stack:
             kept = stack.enter_context(Decoders()) if isolate is True else isolate
             for source in sources:
                 try:
-                    yield self.look(source, budget=budget, top=top, isolate=kept, **reading)
+                    yield self.look(source, isolate=kept, **asked)
                 except MediaError as error:
                     yield Failure(source_name(source), error.kind, error.what, error.hint)
                 except (
@@ -281,10 +296,12 @@ class Model:
         info = view.infos[0]
         duration_s = info.duration_s if info else 0.0
         saliency = decision.saliency[0].double().softmax(0).cpu().numpy()
+        scores, unknown = judged(self._judge, decision)
         return Recognition(
             video=video,
-            labels=labels(decision, self.classes, top),
-            spans=self._spans(decision, view, duration_s, saliency, top),
+            labels=labels(scores, self.classes, top, unknown=unknown),
+            unknown=unknown,
+            spans=() if unknown else self._spans(decision, view, duration_s, saliency, top),
             moments=moments(view, decision, saliency),
             saliency=tuple(map(float, saliency)),
             times=tuple(map(float, view.times[0])),

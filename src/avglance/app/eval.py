@@ -10,10 +10,13 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from avglance.app.render import Ink, clean, duration, gmacs, share, stage_names
 from avglance.errors import ArgumentError
+
+if TYPE_CHECKING:
+    from avglance.app.budget import Plan
 
 DONE, UNREADABLE, SOME_FAILED = 0, 3, 6
 PLAIN_LINE_S = 30.0  # without a terminal, one line of progress every so many seconds
@@ -40,7 +43,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--split", metavar="NAME", help="only this part (default: test, else validation, else everything)"
     )
-    parser.add_argument("--budget", metavar="K", help="moments to look at closely, at most (default: 4)")
+    parser.add_argument(
+        "--budget",
+        metavar="N",
+        help="what a video may cost: close looks (4) or multiply-adds on average (8GMAC); default: 4",
+    )
+    parser.add_argument(
+        "--exit",
+        dest="exit_early",
+        action=argparse.BooleanOptionalAction,
+        help="stop looking when sure (default: with a budget in GMAC, where the model can)",
+    )
     parser.add_argument("--out", type=Path, metavar="FILE.json", help="write figures and one row a video")
     parser.add_argument("--force", action="store_true", help="replace FILE.json if it is there")
     parser.add_argument("--limit", type=int, metavar="N", help="only the first N videos of the manifest")
@@ -94,7 +107,7 @@ def run(args: argparse.Namespace) -> int:
     found = evaluate(
         loaded,
         dataset,
-        budget=api.Model(loaded).budget(args.budget),
+        **spending(api.Model(loaded).plan(args.budget, args.exit_early)),
         batch=args.batch,
         control=control(args),
         cache=open_cache(args, dataset, loaded.system.view_settings),
@@ -112,6 +125,14 @@ def run(args: argparse.Namespace) -> int:
     if not found["failed"]:
         return DONE
     return SOME_FAILED if found["videos"] else UNREADABLE
+
+
+def spending(plan: Plan) -> dict[str, Any]:
+    """A plan as ``evaluate`` takes it: the same whatever machine runs it."""
+    if plan.seconds is not None:
+        hint = "give looks (4) or multiply-adds (8GMAC); `avglance tag` keeps seconds"
+        raise ArgumentError("figures by the clock would be this machine's", where="--budget", hint=hint)
+    return {"budget": plan.looks, "sure": plan.sure, "exits": plan.words}
 
 
 def control(args: argparse.Namespace) -> Any:
@@ -196,6 +217,8 @@ def command(args: argparse.Namespace) -> str:
     for name in ("split", "budget", "limit", "batch", "threads"):
         if getattr(args, name):
             words += [f"--{name}", str(getattr(args, name))]
+    if args.exit_early is not None:
+        words.append("--exit" if args.exit_early else "--no-exit")
     words += ["--swap-sound"] * args.swap_sound + ["--mute"] * args.mute + ["--uniform"] * args.uniform
     words += ["--tell", args.tell] if args.tell else []
     words += ["--cache", str(args.cache)] if args.cache else []
@@ -222,6 +245,7 @@ def _head(found: dict[str, Any], ink: Ink) -> list[str]:
         f"{ink(clean(model['name']), 'bold')} ({clean(model['system'])}) on {data_name(found['data'])}: "
         f"{found['videos']} videos answered, {found['failed']} failed",
         f"  K = {settings['budget']} of T = {settings['snippets']}, "
+        f"{'stops when sure (' + clean(settings['exits']) + '), ' if settings.get('exits') else ''}"
         f"sound: {SOUND.get(settings['control'], 'its own')}, {found['heard']} videos heard",
     ]
     if settings["control"] in TOLD:
@@ -259,7 +283,8 @@ def _figures(found: dict[str, Any], ink: Ink) -> list[str]:
         ("top-1", found["top1"], _between(found["top1_interval"])),
         ("top-5", found["top5"], ""),
         ("mAP", found["map"], f"without {_names(absent)}: no video shows them" if absent else ""),
-        ("calibration error", found["ece"], "of the highest score"),
+        ("calibration error", found["calibration_error"], _scores(found)),
+        ("called unknown", found["unknown"]["said"] if found["calibrated"] else None, _unknown(found)),
         ("moment recall", found["moment_recall"], _between(found["moment_recall_interval"])),
         ("patch hit", found["patch_hit"], f"of {found['patch_chances']} chosen event snippets{area}"),
         ("span IoU", found["span_iou"], "of the true label's spans with the event"),
@@ -270,6 +295,20 @@ def _figures(found: dict[str, Any], ink: Ink) -> list[str]:
         if value is not None:
             lines.append(f"  {name:<20}{100 * value:>6.1f}   {note}".rstrip())
     return lines
+
+
+def _scores(found: dict[str, Any]) -> str:
+    """What the scores are, whose error is shown."""
+    return "of the highest score" + ("" if found["calibrated"] else ", as the system gives it")
+
+
+def _unknown(found: dict[str, Any]) -> str:
+    """What being called unknown means here: lost answers, and what truly is unknown."""
+    said = found["unknown"]
+    parts = [] if said["right_lost"] is None else [f"{100 * said['right_lost']:.1f} % of the right answers"]
+    if said["recognised"] is not None:
+        parts.append(f"{100 * said['recognised']:.1f} % of the {said['videos']} that show no known class")
+    return ", ".join(parts)
 
 
 def _cost(found: dict[str, Any], ink: Ink) -> list[str]:
@@ -285,6 +324,12 @@ def _cost(found: dict[str, Any], ink: Ink) -> list[str]:
             f"  GMACs: {share(macs['total'], whole)} of {gmacs(whole * 1e9)} (a close look at everything); "
             f"smallest {gmacs(spread['min'] * 1e9)}, median {gmacs(spread['p50'] * 1e9)}, "
             f"largest {gmacs(spread['max'] * 1e9)}"
+        )
+    spread = found["looks_distribution"]
+    if spread and found["settings"].get("exits"):
+        lines.append(
+            f"  looks: {found['looks']:.2f} on average; smallest {spread['min']:.0f}, median "
+            f"{spread['p50']:.0f}, nine in ten at most {spread['p90']:.0f}, largest {spread['max']:.0f}"
         )
     if not found["settings"].get("cached"):
         lines.append(

@@ -165,10 +165,12 @@ def _spans(result: Recognition, ink: Ink) -> list[str]:
 
 
 def _labels(result: Recognition, ink: Ink) -> list[str]:
-    lines = [ink("  labels", "cyan")]
-    return lines + [
-        f"  {label.score:<6.3f}{bar(label.score)}  {clean(label.name, 80)}" for label in result.labels
-    ]
+    lines, named = [ink("  labels", "cyan")], result.labels
+    if result.unknown:
+        lines.append(f"  {ink(named[0].name, 'bold')}: nothing that this model knows is there")
+        named = named[1:]
+        lines += ["  if it had to name something:"] * bool(named)
+    return lines + [f"  {label.score:<6.3f}{bar(label.score)}  {clean(label.name, 80)}" for label in named]
 
 
 def _spent(result: Recognition, ink: Ink) -> list[str]:
@@ -185,6 +187,9 @@ def _spent(result: Recognition, ink: Ink) -> list[str]:
     )
     of = f" of {cost.whole_frames}" if cost.whole_frames else ""
     lines.append(f"  frames  {cost.frames_delivered}{of} looked at, {cost.frames_decoded} decoded on the way")
+    if result.budget:
+        close = len(result.moments)
+        lines.append(f"  looks   {close} of {len(result.times)}, allowed: {result.budget}")
     return lines
 
 
@@ -212,8 +217,9 @@ def as_record(result: Recognition | Failure) -> dict[str, Any]:
     cost["whole_s_estimate"] = whole_seconds(result.cost)
     record = {"schema": SCHEMA, "video": result.video, "verdict": condition.verdict, "toy": result.toy}
     record |= {"banner": TOY_BANNER} if result.toy else {}
-    record |= {name: as_json(getattr(result, name)) for name in ("labels", "spans", "moments")}
+    record |= {name: as_json(getattr(result, name)) for name in ("unknown", "labels", "spans", "moments")}
     record |= {"times": list(result.times), "saliency": list(result.saliency), "cost": cost}
+    record |= {"budget": result.budget}
     record |= {"duration_s": result.duration_s, "audio": condition.audio, "coverage": condition.coverage}
     record |= {"reasons": as_json(condition.reasons), "model": result.model, "system": result.system}
     record |= {"weights_sha256": result.weights_sha256, "reader": result.reader}

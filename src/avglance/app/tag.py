@@ -43,7 +43,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="shipped model or model folder (default: %(default)s; `avglance models` lists them)",
     )
     parser.add_argument("--top", type=int, default=5, metavar="N", help="labels to name (default: 5)")
-    parser.add_argument("--budget", metavar="K", help="moments to look at closely, at most (default: 4)")
+    parser.add_argument(
+        "--budget",
+        metavar="N",
+        help="what a video may cost: close looks (4), multiply-adds on average (8GMAC) or seconds (2s); "
+        "default: 4",
+    )
+    parser.add_argument(
+        "--exit",
+        dest="exit_early",
+        action=argparse.BooleanOptionalAction,
+        help="stop looking when sure (default: with a budget in GMAC or s, where the model can)",
+    )
     parser.add_argument("--json", action="store_true", help="one JSON object a line, also on a terminal")
     parser.add_argument("--report", type=Path, metavar="OUT.html", help="write a page to look at, one file")
     parser.add_argument("--force", action="store_true", help="replace OUT.html if it is there")
@@ -60,7 +71,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Tag everything that was named, printing each answer when it is there; the exit code."""
     check_values(args)
-    asked = {"budget": args.budget, "top": args.top, "threads": args.threads, **reading.reading(args)}
+    asked = {
+        "budget": args.budget,
+        "exit_early": args.exit_early,
+        "top": args.top,
+        "threads": args.threads,
+        **reading.reading(args),
+    }
     files = list(expand(args.inputs))
     if args.report is not None:
         check_report(args, files)
@@ -77,7 +94,7 @@ def run(args: argparse.Namespace) -> int:
         else:
             asked["isolate"] = False
         model = api.load(args.model, device=args.device)
-        model.budget(args.budget)
+        model.plan(args.budget, args.exit_early)
         try:
             answers = stream(model, files, args, asked)
             failures = [a for a in (show(x, as_lines, entries, args) for x in answers) if a]

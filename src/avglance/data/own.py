@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from avglance.data.lists import LINES, TABLES, Draft, plain, read_list
-from avglance.data.rows import SPLITS, Home, Record, Row, Source, check_label, split_name
+from avglance.data.rows import SPLITS, Home, Record, Row, Source, check_label, known_labels, split_name
 from avglance.data.truth import Truth
 from avglance.errors import DataError
 
@@ -159,7 +159,8 @@ def _source(drafts: list[Draft], place: str, folder: Path, root: Path, notes: tu
             draft.group = group
         spans = tuple((start, end) for start, end, _ in draft.spans)
         truth = Truth(spans, span_labels=tuple(label for *_, label in draft.spans)) if spans else None
-        record = Record(draft.path, tuple(draft.labels), truth, draft.group, split=draft.split)
+        labels, unknown = known_labels(draft.labels, draft.where)
+        record = Record(draft.path, labels, truth, draft.group, split=draft.split, unknown=unknown)
         told: dict[str, Any] = {
             "path": draft.path.relative_to(root).as_posix(),
             "labels": draft.labels,

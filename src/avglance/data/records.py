@@ -12,6 +12,9 @@ belongs to (train, validation, test ...); both may be empty. ``dataset.json`` ma
 folder, absolute, that the paths of videos are relative to and stay inside of) and ``listed`` (how many videos
 of each split the list names that this dataset was made from).
 
+A video that shows none of the classes is labelled ``unknown``, a reserved word, and nothing else: it trains
+nothing, but helps a model to know when to say so.
+
 Folders of one's own, tables and JSON lines are read too: see ``avglance.data.own``.
 """
 
@@ -36,11 +39,13 @@ from avglance.data.rows import (
     check_label,
     check_names,
     check_span,
+    known_labels,
     parse_object,
     split_name,
 )
 from avglance.data.truth import LazyTruth, Truth
 from avglance.errors import DataError
+from avglance.types import UNKNOWN
 
 __all__ = [
     "MANIFEST",
@@ -273,7 +278,8 @@ def _record(row: dict[str, Any], homes: tuple[Home, Home], where: str) -> Record
     group, split = str(row.get("group") or ""), row.get("split") or ""
     if not isinstance(split, str):
         raise DataError(f"split must be a name, got {split!r}", where=where)
-    return Record(path, tuple(labels), truth, group, split=split_name(split))
+    names, unknown = known_labels(labels, where)
+    return Record(path, names, truth, group, split=split_name(split), unknown=unknown)
 
 
 def _spans(value: Any, labels: list[str], where: str) -> Truth | None:
@@ -302,7 +308,7 @@ def _class_names(source: Source) -> tuple[str, ...]:
         return tuple(sorted({label for row in source.rows for label in row.record.labels}))
     if not isinstance(listed, list) or not all(isinstance(x, str) for x in listed) or not listed:
         raise DataError("classes must be a list of names", where=str(source.folder / WORLD))
-    classes = tuple(sorted(set(listed)))
+    classes = tuple(sorted(set(listed) - {UNKNOWN}))
     known = set(classes)
     for row in source.rows:
         for label in row.record.labels:

@@ -8,13 +8,14 @@ import math
 import os
 import re
 import stat
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 from avglance.data.truth import Truth
 from avglance.errors import DataError
+from avglance.types import UNKNOWN
 
 SPLITS = {
     **dict.fromkeys(("train", "training", "trainset"), "train"),
@@ -35,6 +36,7 @@ class Record:
         truth: what is known about where its event is.
         group: what must not be split between training and validation; may be empty.
         split: the part of the dataset that it belongs to; may be empty.
+        unknown: it shows none of the classes, and has no labels.
     """
 
     path: Path
@@ -42,6 +44,7 @@ class Record:
     truth: Truth | None = None
     group: str = ""
     split: str = ""
+    unknown: bool = False
 
 
 @dataclass(frozen=True)
@@ -119,6 +122,20 @@ def check_label(label: Any, where: str) -> str:
         hint = "look for a quote that is not closed"
         raise DataError(f"the label {label[:60]!r} holds a control character", where=where, hint=hint)
     return label
+
+
+def known_labels(labels: Sequence[str], where: str) -> tuple[tuple[str, ...], bool]:
+    """A video's labels, and whether it shows none of the classes: it is labelled ``unknown`` then.
+
+    Raises:
+        DataError: it is unknown and something else.
+    """
+    if UNKNOWN not in labels:
+        return tuple(labels), False
+    if len(labels) > 1:
+        what = f"{UNKNOWN!r} says that none of the classes is there, but {list(labels)!r} names others"
+        raise DataError(what, where=where)
+    return (), True
 
 
 class Home:

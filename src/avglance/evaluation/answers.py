@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from avglance import metrics
 from avglance.data.truth import Truth
 from avglance.evaluation.truth import event_snippets, object_centres
-from avglance.types import Condition, Span
+from avglance.types import UNKNOWN, Condition, Span
 
 
 @dataclass(frozen=True)
@@ -37,6 +37,8 @@ class Answer:
         decode_s: seconds inside the reader.
         condition: in what state the file was found.
         heard: whether any snippet was audible.
+        unknown: whether the model says that nothing it knows is there.
+        strange: whether that is true.
     """
 
     video: str
@@ -57,6 +59,8 @@ class Answer:
     decode_s: float
     condition: Condition
     heard: bool
+    unknown: bool = False
+    strange: bool = False
 
     def hit(self, k: int) -> bool | None:
         """Whether a true label is among the k best; None without labels, or where there are fewer classes."""
@@ -98,8 +102,10 @@ class Answer:
             "video": self.video,
             "verdict": self.condition.verdict,
             "reasons": sorted({reason.kind for reason in self.condition.reasons}),
-            "truth": list(self.labels),
-            "labels": [[classes[c], round(float(self.scores[c]), 6)] for c in best],
+            "truth": [UNKNOWN] if self.strange else list(self.labels),
+            "unknown": self.unknown,
+            "labels": [[UNKNOWN, 1.0]] * self.unknown
+            + [[classes[c], round(float(self.scores[c]), 6)] for c in best[: 5 - self.unknown]],
             "hit1": self.hit(1),
             "hit5": self.hit(5),
             "moments": [self._moment(t) for t in np.flatnonzero(self.looked).tolist()],
@@ -112,6 +118,7 @@ class Answer:
                 [round(s.start_s, 4), round(s.end_s, 4), s.label, round(s.score, 6)] for s in self.spans
             ],
             "span_iou": None if np.isnan(iou) else round(iou, 6),
+            "looks": int(self.looked.sum()),
             "macs": self.macs,
             "frames_delivered": self.frames[0],
             "frames_decoded": self.frames[1],

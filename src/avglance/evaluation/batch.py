@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from contextlib import ExitStack
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -16,7 +16,8 @@ from avglance.evaluation.answers import Answer, known_truth
 from avglance.evaluation.cached import CachedView
 from avglance.evaluation.controls import Muted, SwappedSound
 from avglance.parts.meter import Meter
-from avglance.systems.base import Decision, Steering, System
+from avglance.systems.base import Decision, Steering, Stopping, System
+from avglance.systems.calibration import Judgement
 from avglance.systems.spans import spans_of
 from avglance.types import Failure, Span
 from avglance.views import FileView, View, file_to_square
@@ -26,6 +27,9 @@ TELLING: tuple[Control, ...] = ("true_moments", "true_patches", "true_both")
 """Controls that tell a system parts of the truth."""
 STEERING: tuple[Control, ...] = (*TELLING, "uniform")
 """Controls that tell a system where to look."""
+
+
+AS_THEY_ARE = Judgement()
 
 
 @dataclass(frozen=True)
@@ -39,13 +43,18 @@ class Batch:
 
 @dataclass(frozen=True)
 class Looks:
-    """How every batch is looked at; with ``cache`` that is read in place of the files."""
+    """How every batch is looked at; with ``cache`` that is read in place of the files.
+
+    ``judge`` is what the card says about the scores, ``stop`` ends looks early.
+    """
 
     system: System
     classes: tuple[str, ...]
     k: int
     threshold: float
     cache: Cache | None = None
+    judge: Judgement = AS_THEY_ARE
+    stop: Stopping | None = None
 
 
 @dataclass(frozen=True)
@@ -65,6 +74,7 @@ class _Arrays:
     looked: NDArray[np.bool_]
     boxes: NDArray[np.float64]
     evidence: NDArray[np.float64]
+    unknown: NDArray[np.bool_]
 
 
 def recognise_batch(batch: Batch, looks: Looks) -> Spent:
@@ -83,8 +93,10 @@ def recognise_batch(batch: Batch, looks: Looks) -> Spent:
         arrays = None
         if any(error is None for error in files.errors):
             with torch.inference_mode():
-                extra = {"told": _told(batch, files, looks.k)} if batch.control in STEERING else {}
-                arrays = _arrays(system.recognise(view, looks.k, meter=meter, **extra))
+                extra: dict[str, Any] = {} if looks.stop is None else {"stop": looks.stop}
+                if batch.control in STEERING:
+                    extra["told"] = _told(batch, files, looks.k)
+                arrays = _arrays(system.recognise(view, looks.k, meter=meter, **extra), looks.judge)
         seconds = meter.seconds | {
             "decode": float(np.sum(getattr(view, "decode_s", 0.0)))
         }  # opening counts too
@@ -129,13 +141,16 @@ def _told(batch: Batch, files: FileView | CachedView, k: int) -> Steering:
     )
 
 
-def _arrays(decision: Decision) -> _Arrays:
+def _arrays(decision: Decision, judge: Judgement) -> _Arrays:
+    looked = decision.looked.cpu().numpy()
+    scores = judge.scores(decision.scores.double().cpu().numpy(), looked.sum(axis=1))
     return _Arrays(
-        scores=decision.scores.double().cpu().numpy(),
+        scores=scores,
         saliency=decision.saliency.double().softmax(dim=1).cpu().numpy(),
-        looked=decision.looked.cpu().numpy(),
+        looked=looked,
         boxes=decision.boxes.double().cpu().numpy(),
         evidence=decision.evidence.double().cpu().numpy(),
+        unknown=judge.unknown(scores, decision.saliency.double().cpu().numpy()),
     )
 
 
@@ -177,6 +192,8 @@ def _answer(
         decode_s=float(np.asarray(getattr(view, "decode_s", files.decode_s))[b]),
         condition=files.condition(b),
         heard=bool(view.audible[b].any()),
+        unknown=bool(arrays.unknown[b]),
+        strange=record.unknown,
     )
 
 

@@ -24,7 +24,8 @@ from avglance.evaluation.answers import Answer
 from avglance.evaluation.batch import STEERING, TELLING, Batch, Control, Looks, Spent, recognise_batch
 from avglance.evaluation.controls import shared_labels, sound_donors
 from avglance.evaluation.summary import Run, summarise
-from avglance.systems.base import System
+from avglance.systems.base import Stopping, System
+from avglance.systems.calibration import Judgement
 from avglance.types import Failure
 
 if TYPE_CHECKING:
@@ -50,6 +51,7 @@ class EvaluationSettings:
         limit: only the first so many videos of the manifest.
         workers: batches at work at once.
         seed: of the control's permutation and of the bootstrap.
+        exits: in words, what lets a video have fewer looks than the budget; empty: nothing does.
     """
 
     budget: int | None = None
@@ -58,6 +60,7 @@ class EvaluationSettings:
     limit: int | None = None
     workers: int = 1
     seed: int = 0
+    exits: str = ""
 
     def __post_init__(self) -> None:
         for name in ("budget", "batch", "limit", "workers"):
@@ -82,6 +85,8 @@ def evaluate(
     workers: int = 1,
     seed: int = 0,
     cache: Cache | None = None,
+    sure: tuple[float, ...] | None = None,
+    exits: str = "",
     progress: Progress | None = None,
 ) -> dict[str, Any]:
     """Figures of a model on a dataset, with their cost and one row a video: plain values, None for unknown.
@@ -96,6 +101,8 @@ def evaluate(
         limit: only the first so many videos.
         workers: batches at work at once.
         seed: of the control and of the bootstrap.
+        sure: thresholds at which a video needs no further look; None: each gets all its looks.
+        exits: what these thresholds are for, in words; goes into the settings.
         cache: of this dataset, read in place of the files: quicker, without the clock of decoding.
         progress: called with videos done, videos in all, failures so far.
 
@@ -103,7 +110,8 @@ def evaluate(
         ArgumentError: a value is outside what is allowed.
         DataError: the model knows none of the dataset's classes.
     """
-    settings = EvaluationSettings(budget, batch, control, limit, workers, seed)
+    words = "" if sure is None else exits or "given thresholds"
+    settings = EvaluationSettings(budget, batch, control, limit, workers, seed, words)
     system = model.system.eval()
     if device is not None:
         system = system.to(torch.device(device))
@@ -122,7 +130,11 @@ def evaluate(
     if control in STEERING and "told" not in inspect.signature(system.recognise).parameters:
         hint = "leave --tell and --uniform to systems that do"
         raise ArgumentError(f"{system.name} neither chooses nor aims", where="evaluate", hint=hint)
-    looks = Looks(system, classes, k, float(model.card.get("span_threshold", 0.0)), cache)
+    if sure is not None and "stop" not in inspect.signature(system.recognise).parameters:
+        raise ArgumentError(f"{system.name} cannot stop early", where="evaluate", hint="leave --exit away")
+    judge = Judgement.from_card(model.card.get("calibration"), len(classes), where=str(model.folder))
+    stop = None if sure is None else Stopping(sure)
+    looks = Looks(system, classes, k, float(model.card.get("span_threshold", 0.0)), cache, judge, stop)
     start, answers, seconds = time.perf_counter(), list[Answer | Failure](lost), dict[str, float]()
     failed = len(lost)
     for spent in _go(batches, looks, workers):
@@ -144,6 +156,7 @@ def evaluate(
             seed=seed,
             about=_about(model, dataset)
             | {"settings": asdict(settings) | _grid(system, k) | {"cached": cache is not None}},
+            calibrated="calibration" in model.card,
             notes={"unknown_classes": unknown, "donors_sharing_a_label": shared},
         )
     )

@@ -12,6 +12,7 @@ import numpy as np
 from avglance import metrics
 from avglance.evaluation.answers import Answer
 from avglance.evaluation.truth import uniform_snippets
+from avglance.systems.calibration import calibration_error
 from avglance.types import STAGES, Failure
 
 SCHEMA = "avglance.evaluation/1"
@@ -30,6 +31,7 @@ class Run:
         wall_s: from the first file to the last answer.
         whole_macs: of a close look at everything in one video.
         seed: of the bootstrap.
+        calibrated: whether the scores are: the model's card says how.
         about: what was run on what; goes into the JSON as it is.
         notes: what a reader must know; goes into the JSON as it is.
     """
@@ -42,6 +44,7 @@ class Run:
     wall_s: float
     whole_macs: int
     seed: int = 0
+    calibrated: bool = False
     about: dict[str, Any] = field(default_factory=dict)
     notes: dict[str, Any] = field(default_factory=dict)
 
@@ -49,7 +52,10 @@ class Run:
 def summarise(run: Run) -> dict[str, Any]:
     """The figures of a run: shares in 0..1, spans as IoU, GMACs and seconds a video by stage, and ``rows``.
 
-    Videos that failed are named and counted and enter no other figure. ``patch_hit`` is a share of chosen
+    Videos that failed are named and counted and enter no other figure. ``ece`` and ``calibration_error``
+    (debiased, bins of equal mass) are of the scores that ``tag`` gives; ``unknown`` holds the share of all
+    videos called so, of those that truly are (``recognised``), and of the answers that are right
+    (``right_lost``); top-1 and the like are of the names behind it. ``patch_hit`` is a share of chosen
     event snippets; ``patch_area`` beside it is the share of the source square that a patch covers.
     ``uniform_ceiling`` is the share of videos with an event in which at least one of K uniform snippets meets
     it, ``span_iou`` the mean overlap of the true labels' spans with the event.
@@ -68,10 +74,10 @@ def _labels(run: Run) -> dict[str, Any]:
     """Top-1, top-5, mAP and calibration over the videos that have labels."""
     known = [a for a in run.answers if a.labels]
     empty: dict[str, Any] = dict.fromkeys(
-        ("top1", "top1_interval", "top5", "map", "map_empty_as_zero", "ece")
+        ("top1", "top1_interval", "top5", "map", "map_empty_as_zero", "ece", "calibration_error")
     )
     if not known:
-        return empty | {"labelled": 0, "absent_classes": []}
+        return empty | {"labelled": 0, "absent_classes": []} | _unknown(run)
     scores, truth = np.stack([a.scores for a in known]), np.stack([a.target for a in known])
     hits = metrics.top_k_hits(scores, truth, 1)
     average = metrics.mean_average_precision(scores, truth)
@@ -84,6 +90,22 @@ def _labels(run: Run) -> dict[str, Any]:
         "map_empty_as_zero": metrics.mean_average_precision(scores, truth, empty="zero").value,
         "absent_classes": [run.classes[c] for c in average.absent],
         "ece": metrics.expected_calibration_error(scores, truth),
+        "calibration_error": calibration_error(scores, truth),
+    } | _unknown(run)
+
+
+def _unknown(run: Run) -> dict[str, Any]:
+    """What the model calls unknown: of what it should, and of what it would have answered right."""
+    strange = [a.unknown for a in run.answers if a.strange]
+    right = [a.unknown for a in run.answers if a.hit(1)]
+    return {
+        "calibrated": run.calibrated,
+        "unknown": {
+            "said": _mean([a.unknown for a in run.answers]),
+            "videos": len(strange),
+            "recognised": _mean(strange),
+            "right_lost": _mean(right),
+        },
     }
 
 
@@ -107,6 +129,7 @@ def _looks(run: Run) -> dict[str, Any]:
         "span_iou_above_half": _mean([float(v >= 0.5) for v in overlaps]),
         "uniform_ceiling": _uniform_ceiling(events, run.k),
         "looks": _mean([float(a.looked.sum()) for a in run.answers]),
+        "looks_distribution": _distribution([float(a.looked.sum()) for a in run.answers]),
     }
 
 

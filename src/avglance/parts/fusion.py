@@ -75,7 +75,6 @@ class PrefixClassifier(nn.Module):
         if steps < 1:
             raise ArgumentError(f"steps must be at least 1, got {steps}", where="PrefixClassifier")
         widths = (width_in,) if isinstance(width_in, int) else tuple(width_in)
-        self.steps = steps
         self.mix: nn.Module = LowRankMix(widths, hidden, rank) if rank else nn.Linear(sum(widths), hidden)
         self.norm = nn.BatchNorm1d(hidden)
         self.dropout = nn.Dropout(dropout)
@@ -83,14 +82,24 @@ class PrefixClassifier(nn.Module):
 
     def forward(self, features: Tensor) -> Tensor:
         """Logits after every prefix."""
+        return self.steps(features)[0]
+
+    def steps(self, features: Tensor, best: Tensor | None = None, first: int = 0) -> tuple[Tensor, Tensor]:
+        """Logits after each of the next moments, and m after the last of them.
+
+        Args:
+            features: of the moments number ``first`` and on, shape (B, K, Din).
+            best: m after those before, shape (B, hidden); None where there are none.
+            first: how many there were before.
+        """
         if features.ndim != 3 or not features.shape[1]:
             raise ShapeError(
                 f"features must be (B, K >= 1, Din), got {tuple(features.shape)}", where="PrefixClassifier"
             )
         B, K, _ = features.shape
         z = self.norm(self.mix(features.flatten(0, 1))).relu().unflatten(0, (B, K))  # (B, K, hidden)
-        m, logits = z[:, 0], []
+        m, logits = z[:, 0] if best is None else best, []
         for j in range(K):
             m = torch.maximum(m, z[:, j])
-            logits.append(self.heads[min(j, self.steps - 1)](self.dropout(m)))
-        return torch.stack(logits, dim=1)
+            logits.append(self.heads[min(first + j, len(self.heads) - 1)](self.dropout(m)))
+        return torch.stack(logits, dim=1), m

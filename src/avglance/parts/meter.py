@@ -108,7 +108,7 @@ class Meter:
         self,
         stage: str,
         module: nn.Module,
-        *inputs: Tensor | None,
+        *inputs: Any,
         rows: Tensor | NDArray[np.int64],
         method: str = "forward",
         row: tuple[Tensor | None, ...] | None = None,
@@ -118,7 +118,7 @@ class Meter:
         Args:
             stage: where to book it.
             module: a part.
-            inputs: tensors whose first axis is the batch.
+            inputs: tensors whose first axis is the batch; anything else only beside ``row``.
             rows: video number of each row that ran, int64 (n,).
             method: which method of the module to call.
             row: the inputs of one row; None: the first of each input.
@@ -161,7 +161,7 @@ class Unmetered:
         self,
         stage: str,
         module: nn.Module,
-        *inputs: Tensor | None,
+        *inputs: Any,
         rows: Tensor | NDArray[np.int64],
         method: str = "forward",
         row: tuple[Tensor | None, ...] | None = None,

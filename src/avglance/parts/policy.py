@@ -51,15 +51,19 @@ class RecurrentPolicy(nn.Module):
 
     def forward(self, map: Tensor) -> Tensor:
         """Corners of the patches."""
+        return self.steps(map)[0]
+
+    def steps(self, map: Tensor, state: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Corners of the next moments, and what is remembered of all so far, (B, hidden); None: the first."""
         _check(map, self.size, "RecurrentPolicy")
         B, K = map.shape[:2]
         x = self.gather(self.squeeze(map.flatten(0, 1)).flatten(1)).unflatten(0, (B, K))  # (B, K, hidden)
-        state, states = x.new_zeros(B, self.hidden), []
+        state, states = x.new_zeros(B, self.hidden) if state is None else state, []
         for j in range(K):
             state = self.memory(x[:, j], state)
             states.append(state)
         corner: Tensor = self.to_corner(torch.stack(states, dim=1))  # (B, K, 2)
-        return corner.sigmoid()
+        return corner.sigmoid(), states[-1]
 
 
 class HeatmapPolicy(nn.Module):
@@ -97,6 +101,10 @@ class HeatmapPolicy(nn.Module):
     def forward(self, map: Tensor) -> Tensor:
         """The same as ``best``."""
         return self.best(map)
+
+    def steps(self, map: Tensor, state: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """The same as ``best``, as ``RecurrentPolicy.steps`` gives it: nothing is remembered, (B, 0)."""
+        return self.best(map), map.new_zeros(len(map), 0)
 
     def best(self, map: Tensor) -> Tensor:
         """Corner of the best cell, shape (B, K, 2); ties go to the first cell."""

@@ -4,6 +4,7 @@ Paper: Audio-Visual Glance Network (ICCV 2023). Read beside it:
   light encoders of both -> AVGN.glance      saliency (AV-TeST)  -> AVGN.choose
   patch policy (AESPA)   -> AVGN.aim         heavy encoder       -> AVGN.focus
   fusion and classes     -> AVGN.answer      every loss          -> avgn_losses
+  looks, one by one      -> avgn_looks
 Differs from the paper, or fills what it leaves open:
   - widths, loss weights, rates and the log-mel recipe are ours: the paper's are not published;
   - with the heat-map policy both branches (policy and random patches) go through the focus encoder in one
@@ -27,9 +28,10 @@ from avglance.parts.clips import Clips
 from avglance.parts.crop import corner_to_box, crop, resize_torch
 from avglance.parts.fusion import PrefixClassifier
 from avglance.parts.heads import AuxHead, NoPicture, NoSound
-from avglance.parts.meter import Meter, Unmetered, crop_macs, resize_macs
+from avglance.parts.meter import Meter, Unmetered, resize_macs
 from avglance.parts.policy import HeatmapPolicy, RecurrentPolicy
 from avglance.parts.saliency import AVTeST, Saliency, pick_moments
+from avglance.systems.avgn_looks import Looks, look_closely
 from avglance.systems.avgn_losses import avgn_losses
 from avglance.systems.avgn_settings import AVGNSettings
 from avglance.systems.base import (
@@ -37,6 +39,7 @@ from avglance.systems.base import (
     Group,
     Stage,
     Steering,
+    Stopping,
     System,
     along,
     ask,
@@ -45,9 +48,9 @@ from avglance.systems.base import (
     coarse_to_fine,
     flat_places,
     mean_evidence,
+    precise,
     seeded_layers,
     spread,
-    to_tensor,
     unordered,
 )
 from avglance.systems.encoders import build_encoder, freeze_encoders, with_encoder_rate
@@ -165,17 +168,29 @@ class AVGN(System):
             score = score + told.moments * (2 + score.amax(1, keepdim=True) - score.amin(1, keepdim=True))
         return pick_moments(behind(score, visible), k)
 
-    def enhance(self, seen: Glimpse, order: Tensor, looked: Tensor, *, spend: Meter | Unmetered) -> Tensor:
+    def remember(self, seen: Glimpse, looked: Tensor, *, spend: Meter | Unmetered) -> Tensor:
+        """What AESPA keeps of the sounds of each video that is looked at closely, (B, T, .)."""
+        active = looked.any(1)
+        kept = spend.run(
+            "aim", self.attention, seen.sound[active], rows=active.nonzero()[:, 0], method="memory"
+        )
+        return spread(kept, active)
+
+    def enhance(
+        self,
+        seen: Glimpse,
+        order: Tensor,
+        looked: Tensor,
+        *,
+        spend: Meter | Unmetered,
+        memory: Tensor | None = None,
+    ) -> Tensor:
         """Maps of the moments after AESPA, (B, K, D, h, w): the sound of the whole video enters each."""
         maps = along(seen.map, order)
         if not self.settings.switches.hear_aim or not bool(looked.any()):
             return maps
-        active = looked.any(1)
-        memory = spend.run(
-            "aim", self.attention, seen.sound[active], rows=active.nonzero()[:, 0], method="memory"
-        )
         rows = looked.nonzero()[:, 0]
-        memory = memory[(active.cumsum(0) - 1)[rows]]  # (n, T, .)
+        memory = (self.remember(seen, looked, spend=spend) if memory is None else memory)[rows]  # (n, T, .)
         if not self.attention.whole_video:
             memory = memory[torch.arange(len(rows)), order[looked]][:, None]  # the snippet's own sound
         return spread(spend.run("aim", self.attention, maps[looked], memory, rows=rows), looked)
@@ -188,24 +203,31 @@ class AVGN(System):
         *,
         spend: Meter | Unmetered,
         told: Steering | None = None,
-    ) -> Tensor:
-        """Boxes of the patches, xyxy fractions (B, K, 4); around what is told, where the truth is told."""
-        s, patch = self.settings, self.settings.switches.patch
+        past: tuple[Tensor | None, Tensor | None] = (None, None),
+    ) -> tuple[Tensor, Tensor | None]:
+        """Boxes of the patches, xyxy fractions (B, K, 4), and what the policy remembers of these moments.
+
+        What is ``told`` is aimed at; ``past`` are the memories of AESPA and of the policy, where there are
+        moments before these.
+        """
+        s, patch, state = self.settings, self.settings.switches.patch, past[1]
         if patch in ("whole", "none"):
-            return torch.tensor([0.0, 0.0, 1.0, 1.0], device=order.device).expand(*order.shape, 4)
-        if patch == "centre":
+            return torch.tensor([0.0, 0.0, 1.0, 1.0], device=order.device).expand(*order.shape, 4), state
+        if patch == "centre" or not bool(looked.any()):
             corner = torch.full((*order.shape, 2), 0.5, device=order.device)
         elif patch == "random":
             fixed = torch.rand(self.max_k, 2, generator=torch.Generator().manual_seed(0))
             corner = fixed.to(order.device)[order]
         else:
-            maps = self.enhance(seen, order, looked, spend=spend)
-            method = "best" if s.policy == "heatmap" else "forward"
-            rows = looked.nonzero()[:, 0]
-            corner = spend.run("aim", self.policy, maps, rows=rows, method=method, row=(maps[:1, :1],))
+            maps, on = self.enhance(seen, order, looked, spend=spend, memory=past[0]), looked.any(1)
+            given, rows = None if state is None else state[on], looked.nonzero()[:, 0]
+            found = spend.run(
+                "aim", self.policy, maps[on], given, rows=rows, method="steps", row=(maps[:1, :1],)
+            )
+            corner, state = (spread(x, on) for x in found)
         if told is not None and told.centres is not None:
             corner = told.corners(corner, order, s.patch_side / s.source_side)
-        return corner_to_box(corner, s.patch_side, s.source_side)
+        return corner_to_box(corner, s.patch_side, s.source_side), state
 
     def looked(self, order: Tensor, visible: Tensor) -> Tensor:
         """Which of the moments are looked at closely, bool (B, K)."""
@@ -223,41 +245,38 @@ class AVGN(System):
         return torch.cat([along(seen.picture, order), along(sound, order), near], dim=-1)
 
     def answer(
-        self, seen: Glimpse, saliency: Tensor, order: Tensor, looked: Tensor, near: Tensor,
-        *, spend: Meter | Unmetered,
-    ) -> tuple[Tensor, Tensor]:  # fmt: skip
-        """Scores (B, C) of the prefix head of the last look, and evidence (B, T, C).
+        self, seen: Glimpse, saliency: Tensor, found: Looks, *, spend: Meter | Unmetered
+    ) -> tuple[Tensor, Tensor]:
+        """Scores after each look (B, K, C), of the prefix heads, and evidence (B, T, C).
 
         A video that shows nothing is answered by the sound head, its snippets weighted by saliency; one that
         neither shows nor sounds gets equal scores.
         """
-        fused, used = self.fuse(seen, order, near), along(seen.visible, order)
-        rows = used.nonzero()[:, 0]
-        prefix = spend.run("answer", self.classifier, fused, rows=rows, row=(fused[:1, :1],))
-        last = (used.sum(1) - 1).clamp(min=0)
-        logits = prefix[torch.arange(len(order), device=last.device), last]
+        order, looked, used = found.order, found.looked, found.used
+        last = (used.sum(1, keepdim=True) - 1).clamp(min=0)
+        step = torch.minimum(torch.arange(order.shape[1], device=last.device), last)
+        logits = found.logits[torch.arange(len(order), device=last.device)[:, None], step]
 
         def ask_head(head: AuxHead, features: Tensor, ran: Tensor) -> Tensor:
             return spread(spend.run("answer", head, features[ran], rows=ran.nonzero()[:, 0]), ran)
 
         shown = ask_head(self.head_picture, seen.picture, seen.visible)
         heard = ask_head(self.head_sound, seen.sound, seen.audible)
-        close = unordered(ask_head(self.head_focus, near, looked), order, seen.visible)
+        close = unordered(ask_head(self.head_focus, found.near, looked), order, seen.visible)
         weights = saliency.masked_fill(~seen.audible, -torch.inf).softmax(1).nan_to_num(0.0)
-        by_ear = (weights[..., None] * heard).sum(1)
-        logits = torch.where(used.any(1, keepdim=True), logits, by_ear)
+        by_ear = (weights[..., None] * heard).sum(1, keepdim=True)
+        logits = torch.where(used.any(1)[:, None, None], logits, by_ear)
         closely = unordered(looked, order, seen.visible)
         evidence = mean_evidence([(shown, seen.visible), (heard, seen.audible), (close, closely)])
-        return logits.softmax(-1), evidence
+        return precise(logits), evidence
 
-    def _decide(
-        self, seen: Glimpse, saliency: Tensor, order: Tensor, looked: Tensor, boxes: Tensor, near: Tensor,
-        *, spend: Meter | Unmetered,
-    ) -> Decision:  # fmt: skip
-        scores, evidence = self.answer(seen, saliency, order, looked, near, spend=spend)
-        boxes = boxes.masked_fill(~looked[..., None], torch.nan)
+    def _decide(self, seen: Glimpse, saliency: Tensor, found: Looks, *, spend: Meter | Unmetered) -> Decision:
+        order, looked = found.order, found.looked
+        prefix, evidence = self.answer(seen, saliency, found, spend=spend)
+        boxes = found.boxes.masked_fill(~looked[..., None], torch.nan)
         placed = unordered(boxes, order, seen.visible, fill=torch.nan)
-        return Decision(scores, saliency, unordered(looked, order, seen.visible), order, placed, evidence)
+        closely = unordered(looked, order, seen.visible)
+        return Decision(prefix[:, -1].to(saliency), saliency, closely, order, placed, evidence, prefix)
 
     # ---- the two ways through ----
 
@@ -269,7 +288,7 @@ class AVGN(System):
         saliency = self.choose(seen, spend=free).logits
         order = self.rank(saliency, seen.visible, self.check_budget(k))
         looked = self.looked(order, seen.visible)
-        boxes = self.aim(seen, order, torch.ones_like(looked), spend=free)
+        boxes, _ = self.aim(seen, order, torch.ones_like(looked), spend=free)
         near = torch.zeros((*order.shape, self.encode_focus.width), device=order.device)
         if self.settings.switches.patch != "none":
             index = flat_places(order, clips.snippets).flatten()
@@ -278,7 +297,8 @@ class AVGN(System):
             )
             near = self.focus(patches, rows=index, spend=free).reshape(*order.shape, -1)
             near = near * looked[..., None]
-        return self._decide(seen, saliency, order, looked, boxes, near, spend=free)
+        used, logits = along(seen.visible, order), self.classifier(self.fuse(seen, order, near))
+        return self._decide(seen, saliency, Looks(order, used, looked, boxes, near, logits), spend=free)
 
     def glance_clips(self, clips: Clips, visible: Tensor, audible: Tensor) -> Glimpse:
         """Light features of all of a batch; what the masks (B, T) leave out is taken for missing."""
@@ -288,9 +308,18 @@ class AVGN(System):
 
     @torch.no_grad()
     def recognise(
-        self, view: View, k: int, *, meter: Meter | None = None, told: Steering | None = None
+        self,
+        view: View,
+        k: int,
+        *,
+        meter: Meter | None = None,
+        told: Steering | None = None,
+        stop: Stopping | None = None,
     ) -> Decision:
-        """The answer from a view; patches are asked for at the moments only. ``told``: where to look."""
+        """The answer from a view; patches are asked for at the moments only.
+
+        ``told``: where to look. ``stop``: moments are looked at one after another, while it lets them.
+        """
         k, spend, s, device = self.check_budget(k), meter or Unmetered(), self.settings, self.device
         with spend.clock("glance", view):
             none = torch.zeros((len(view.times), 0), dtype=torch.int64)
@@ -302,17 +331,9 @@ class AVGN(System):
         with spend.clock("choose"):
             saliency = self.choose(seen, spend=spend).logits
             order = self.rank(saliency, visible, k, told=told)
-            looked = self.looked(order, visible)
-        with spend.clock("aim"):
-            boxes = self.aim(seen, order, looked, spend=spend, told=told)
-        with spend.clock("focus", view):
-            rows = looked.nonzero()[:, 0]
-            at = torch.stack([rows, order[looked]], 1).cpu().numpy()
-            patches = to_tensor(view.patches(at, boxes[looked].cpu().numpy()), device)
-            spend.add("focus", crop_macs(s.patch_side), rows)
-            near = spread(self.focus(patches, rows=rows, spend=spend), looked)
+        found = look_closely(self, view, seen, order, stop=stop, told=told, spend=spend)
         with spend.clock("answer"):
-            return self._decide(seen, saliency, order, looked, boxes, near, spend=spend)
+            return self._decide(seen, saliency, found, spend=spend)
 
     # ---- training ----
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, Self
@@ -33,6 +33,8 @@ class Decision:
             than K visible snippets the rest of its row names snippets that were not looked at.
         boxes: xyxy fractions of the source square, shape (B, T, 4); NaN where not looked.
         evidence: mean probability of the heads that ran at the snippet, shape (B, T, C); 0 where none ran.
+        prefix: scores after each look of the order, behind a video's last look those of that one, shape
+            (B, K, C); None where a system answers once.
     """
 
     scores: Tensor
@@ -41,6 +43,7 @@ class Decision:
     order: Tensor
     boxes: Tensor
     evidence: Tensor
+    prefix: Tensor | None = None
 
 
 def behind(score: Tensor, visible: Tensor) -> Tensor:
@@ -69,6 +72,35 @@ class Steering:
         centre = along(self.centres.to(corner), order).flip(-1)  # (y, x)
         around = ((centre - patch / 2) / (1 - patch)).clamp(0, 1)
         return torch.where(around.isnan().any(-1, keepdim=True), corner, around)
+
+
+@dataclass(frozen=True)
+class Stopping:
+    """What ends the looks at a video before its budget is spent; its first look always happens.
+
+    Args:
+        sure: after look j a video stops whose largest score is at least ``sure[j - 1]``, and behind the last
+            of them in any case, shape (K,); None: never.
+        late: asked before each further look; once it says yes no video is looked at any more.
+    """
+
+    sure: Sequence[float] | None = None
+    late: Callable[[], bool] | None = None
+
+    def after(self, look: int, logits: Tensor) -> Tensor:
+        """Which videos are sure enough after their look number ``look`` (from 1), bool (B,)."""
+        if self.sure is None:
+            return torch.zeros(len(logits), dtype=torch.bool, device=logits.device)
+        least = self.sure[look - 1] if look <= len(self.sure) else -math.inf
+        return (precise(logits).amax(-1) >= least).to(logits.device)
+
+
+def precise(logits: Tensor) -> Tensor:
+    """Softmax in double precision: in single, many sure videos would share a 1.
+
+    It lies on the CPU where a device has no doubles.
+    """
+    return (logits.cpu() if logits.device.type == "mps" else logits).double().softmax(-1)
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ import hashlib
 import json
 import shutil
 import tempfile
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,7 @@ from avglance.errors import ArgumentError, CheckpointError
 from avglance.parts.weights import refuse_pickle, sha256_of
 from avglance.systems import SYSTEMS, system_class
 from avglance.systems.base import System
+from avglance.types import UNKNOWN
 
 FORMAT = "avglance-model/1"
 WEIGHTS, CLASSES, CARD, CHECKSUMS = "model.safetensors", "classes.json", "card.json", "checksums.json"
@@ -69,8 +70,11 @@ def save_model(
             f"{len(set(classes))} different class names for a system of {system.classes} classes",
             where="save_model",
         )
-    if folder.exists() and not (overwrite and (folder / WEIGHTS).is_file()):
-        raise ArgumentError("the folder exists already", where=str(folder), hint="choose another name")
+    if UNKNOWN in classes:
+        raise ArgumentError(
+            f"a class must not be called {UNKNOWN!r}: it says that none is there", where="save_model"
+        )
+    check_free(folder, overwrite)
     settings = json.dumps(dataclasses.asdict(system.settings), sort_keys=True)
     names = json.dumps(list(classes), indent=1, ensure_ascii=False)
     full = {
@@ -80,19 +84,63 @@ def save_model(
         "toy": bool(card.get("toy")),
     }
     full["classes_sha256"] = hashlib.sha256(names.encode()).hexdigest()
-    try:
-        card_text = json.dumps(full, indent=1, sort_keys=True, ensure_ascii=False, allow_nan=False)
-    except (TypeError, ValueError) as e:
-        raise ArgumentError(f"the card is not plain JSON: {e}", where="save_model") from e
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
-    try:
-        temporary.chmod(0o755)
+    card_text = _card_text(full)
+
+    def fill(temporary: Path) -> None:
         tensors = {name: x.detach().cpu().contiguous() for name, x in system.state_dict().items()}
         header = {"format": FORMAT, "system": system.name, "settings": settings}
         save_file(tensors, temporary / WEIGHTS, metadata=header)
         (temporary / CLASSES).write_text(names, encoding="utf-8")
         (temporary / CARD).write_text(card_text, encoding="utf-8")
+
+    return _write_whole(folder, fill)
+
+
+def save_with_card(
+    model: LoadedModel, folder: str | Path, card: dict[str, Any], *, overwrite: bool = False
+) -> Path:
+    """Writes a model again with another card: its weights and classes byte for byte as they are.
+
+    Args:
+        model: as ``load_model`` gives it.
+        folder: as for ``save_model``; it may be the model's own.
+        card: what the card shall hold.
+        overwrite: as for ``save_model``.
+
+    Raises:
+        ArgumentError: the card is no JSON, or the folder exists.
+    """
+    check_free(Path(folder), overwrite)
+    card_text = _card_text(card)
+
+    def fill(temporary: Path) -> None:
+        for name in (WEIGHTS, CLASSES):
+            shutil.copyfile(model.folder / name, temporary / name)
+        (temporary / CARD).write_text(card_text, encoding="utf-8")
+
+    return _write_whole(Path(folder), fill)
+
+
+def check_free(folder: Path, overwrite: bool) -> None:
+    """Raises ArgumentError where a folder is there, but for a model that may be replaced."""
+    if folder.exists() and not (overwrite and (folder / WEIGHTS).is_file()):
+        raise ArgumentError("the folder exists already", where=str(folder), hint="choose another name")
+
+
+def _card_text(card: dict[str, Any]) -> str:
+    try:
+        return json.dumps(card, indent=1, sort_keys=True, ensure_ascii=False, allow_nan=False)
+    except (TypeError, ValueError) as e:
+        raise ArgumentError(f"the card is not plain JSON: {e}", where="save_model") from e
+
+
+def _write_whole(folder: Path, fill: Callable[[Path], None]) -> Path:
+    """A model folder filled and summed under another name, which takes its place when it is whole."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    temporary = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
+    try:
+        temporary.chmod(0o755)
+        fill(temporary)
         sums = {name: sha256_of(temporary / name) for name in (WEIGHTS, CLASSES, CARD)}
         (temporary / CHECKSUMS).write_text(json.dumps(sums, indent=1, sort_keys=True), encoding="utf-8")
         old = temporary.with_name(f"{temporary.name}.old")

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 
 from avglance.data.cache import Cache, build_cache
@@ -17,6 +19,7 @@ from avglance.systems.encoders import check_frozen, load_encoders
 from avglance.systems.store import begin_from, save_model, weights_of
 from avglance.training import runfolder
 from avglance.training.batches import Batches, split
+from avglance.training.calibrate import calibrate
 from avglance.training.draws import WEIGHTS, seed_of
 from avglance.training.loop import Loop
 from avglance.training.machine import accelerator_for, device_name, own_draws, readers, share_threads
@@ -208,7 +211,10 @@ def _loop(
     save_s: float,
     hear: Callable[[Told], None],
 ) -> Loop:
-    training, held_out = split(cache.records, settings.validation, settings.seed)
+    training, held_out = (
+        np.array([n for n in side.tolist() if not cache.records[n].unknown], dtype=np.int64)
+        for side in split(cache.records, settings.validation, settings.seed)
+    )
     size = min(settings.batch or system.stages()[0].batch, len(training))
     if size < 2:
         raise DataError("a training needs at least two videos a batch", where=str(cache.dataset.folder))
@@ -255,10 +261,17 @@ def _say_plan(loop: Loop, hear: Callable[[Told], None]) -> None:
         hear(Told("note", text=f"stage {stage.name}: rate {rates}{scaled if size != stage.batch else ''}"))
 
 
+def _strangers(held: Batches) -> Batches | None:
+    """The videos that show none of the classes; None where there are none."""
+    found = [n for n, record in enumerate(held.cache.records) if record.unknown]
+    return replace(held, indices=np.array(found, dtype=np.int64)) if found else None
+
+
 def _finish(loop: Loop, dataset: Dataset, said: dict[str, Any]) -> bool:
     """Writes the model folder of a run that came to its end; True."""
     measured: dict[str, float] = {"span_threshold": UNMEASURED_THRESHOLD}
     metrics: dict[str, Any] = {}
+    found: dict[str, Any] = {}
     if loop.held_out is not None and loop.said is not None:
         held = loop.held_out
         metrics = {
@@ -269,6 +282,7 @@ def _finish(loop: Loop, dataset: Dataset, said: dict[str, Any]) -> bool:
         measured = span_threshold(loop.said, held.cache, held.indices)
         if "span_iou" in measured:
             metrics["span_iou"] = measured["span_iou"]
+        found = calibrate(loop.system, held, _strangers(held), loop.k, device=loop.team.device)
     kind = dataset.kind or dataset.folder.resolve().name
     toy = bool(dataset.world.get("toy", kind.startswith(TOY_KINDS)))
     card = {
@@ -284,6 +298,7 @@ def _finish(loop: Loop, dataset: Dataset, said: dict[str, Any]) -> bool:
         **{name: said[name] for name in ("command", "settings", "seed", "versions", "weights")},
         **{name: said[name] for name in ("device", "threads", "processes")},
         "seconds": round(loop.place.seconds, 1),
+        **found,
     }
     with runfolder.trouble_named(loop.out / runfolder.MODEL):
         save_model(loop.system, loop.out / runfolder.MODEL, classes=dataset.classes, card=card)

@@ -1,0 +1,157 @@
+"""What a user allows, in looks, multiply-adds or seconds, as what a system understands: looks and thresholds.
+
+``4``: exactly so many looks a video (``--exit``: at most). ``8GMAC``: so many thousand million multiply-adds
+a video on average. ``2s``: no look begins later than that after a file was opened; the first always happens.
+"""
+
+from __future__ import annotations
+
+import inspect
+import math
+import re
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from avglance.errors import ArgumentError
+from avglance.systems.exits import ExitTable
+
+if TYPE_CHECKING:
+    from avglance.systems.base import Stopping, System
+
+DEFAULT_LOOKS = 4
+UNITS = {"": "looks", "GMAC": "GMACs", "s": "seconds"}
+LONGEST_S = 86_400.0
+_FORM = re.compile(r"([+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?)(\s*)([A-Za-z]*)")
+_EXAMPLES = "for example 4 (looks), 8GMAC or 2s"
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How a budget is spent.
+
+    Attributes:
+        looks: the most looks at a video.
+        sure: thresholds at which a video needs no further look; None: it gets all its looks.
+        seconds: from opening a file until no further look begins; None: no clock is watched.
+        words: what was allowed, for a person.
+        mean_looks: what is expected, by the videos that chose the thresholds; None: not known.
+    """
+
+    looks: int
+    sure: tuple[float, ...] | None = None
+    seconds: float | None = None
+    words: str = ""
+    mean_looks: float | None = None
+
+    def stop(self, start: float) -> Stopping | None:
+        """What ends the looks at a file that was opened at ``start`` (``time.perf_counter``), if anything."""
+        from avglance.systems.base import Stopping
+
+        if self.sure is None and self.seconds is None:
+            return None
+        until = math.inf if self.seconds is None else start + self.seconds
+        return Stopping(self.sure, None if self.seconds is None else lambda: time.perf_counter() >= until)
+
+
+def parse(budget: object) -> tuple[float, str]:
+    """An amount above 0, and its unit: one of ``UNITS``.
+
+    Raises:
+        ArgumentError: it is no budget.
+
+    >>> parse("8GMAC"), parse(4), parse("1.5s")
+    ((8.0, 'GMAC'), (4.0, ''), (1.5, 's'))
+    """
+    text = str(budget).strip()
+    found = None if isinstance(budget, (bool, float)) else _FORM.fullmatch(text[:100])
+    what = f"the budget must be a number of looks, or of GMACs or seconds, got {text[:100]!r}"
+    if found is None:
+        raise ArgumentError(what, where="budget", hint=_EXAMPLES)
+    number, gap, unit = found.groups()
+    if gap or unit not in UNITS:
+        known = {name.lower(): name for name in UNITS} | {"gmacs": "GMAC", "gflop": "GMAC", "gflops": "GMAC"}
+        near = known.get(unit.lower())
+        hint = f"write {number}{near}" if near else _EXAMPLES
+        raise ArgumentError(what, where="budget", hint=hint)
+    if not unit and not re.fullmatch(r"[+-]?[0-9]{1,9}", number):
+        raise ArgumentError(f"looks come in whole numbers, got {number}", where="budget", hint=f"{_EXAMPLES}")
+    amount = float(number)
+    if not math.isfinite(amount):
+        raise ArgumentError(f"a budget of {text} is not finite", where="budget", hint=_EXAMPLES)
+    return amount, unit
+
+
+def plan(
+    system: System, exits: ExitTable | None, budget: object = None, exit_early: bool | None = None
+) -> Plan:
+    """How a system spends a budget; None: 4 looks, or as many as it can spend.
+
+    Args:
+        system: that shall spend it.
+        exits: thresholds of its card, if it has any.
+        budget: as a user writes it.
+        exit_early: stop when sure; None: with a budget in GMACs or seconds, where there are thresholds.
+
+    Raises:
+        ArgumentError: it is no budget, below one look, or not one that this system can keep.
+    """
+    amount, unit = (float(min(DEFAULT_LOOKS, system.max_k)), "") if budget is None else parse(budget)
+    stops = "stop" in inspect.signature(system.recognise).parameters
+    if exit_early and (exits is None or not stops):
+        why = "its card holds no exit thresholds" if stops else "it looks at all its moments at once"
+        hint = "`avglance calibrate` makes them; or leave --exit away" if stops else "leave --exit away"
+        raise ArgumentError(f"{system.name} cannot stop early: {why}", where="budget", hint=hint)
+    early = stops and exits is not None and (bool(unit) if exit_early is None else exit_early)
+    table = exits if early else None
+    if unit == "GMAC":
+        return _macs(system, table, amount)
+    if unit == "s":
+        return _seconds(system, table, amount, stops)
+    return _looks(system, table, int(amount))
+
+
+def _looks(system: System, table: ExitTable | None, k: int) -> Plan:
+    if k < 1:
+        hint = "the smallest budget is 1, one close look"
+        raise ArgumentError(f"a budget of {k} is below one moment", where="budget", hint=hint)
+    if k > system.max_k:
+        hint = f"the largest budget of {system.name} is {system.max_k}"
+        raise ArgumentError(f"a budget of {k} is more than this model can spend", where="budget", hint=hint)
+    count = f"{k} look{'s' * (k > 1)}"
+    if table is None:
+        return Plan(k, words=count, mean_looks=float(k))
+    row = table.within(k)
+    return Plan(k, table.thresholds[row], None, f"at most {count}, fewer when sure", table.looks[row])
+
+
+def _macs(system: System, table: ExitTable | None, gmacs: float) -> Plan:
+    from avglance.systems.budget import look_macs
+
+    before, each = look_macs(system)
+    allowed = (gmacs * 1e9 - before) / each
+    if allowed < 1:
+        least = math.ceil((before + each) / 1e5) / 1e4
+        hint = f"the smallest budget of {system.name} is {least:g}GMAC"
+        raise ArgumentError(f"a budget of {gmacs:g} GMACs is below one look", where="budget", hint=hint)
+    words = f"{gmacs:g} GMACs on average"
+    if table is None:
+        k = int(min(allowed, system.max_k))
+        return Plan(k, words=f"{gmacs:g} GMACs", mean_looks=float(k))
+    row = table.within(allowed)
+    return Plan(system.max_k, table.thresholds[row], None, words, table.looks[row])
+
+
+def _seconds(system: System, table: ExitTable | None, seconds: float, stops: bool) -> Plan:
+    if not stops:
+        raise ArgumentError(
+            f"{system.name} cannot keep a budget in seconds: it looks at all its moments at once",
+            where="budget",
+            hint="give it a number of looks, such as 4",
+        )
+    if not 0 < seconds <= LONGEST_S:
+        raise ArgumentError(
+            f"a budget of {seconds:g} s is outside (0, {LONGEST_S:g}]", where="budget", hint=_EXAMPLES
+        )
+    sure = None if table is None else table.thresholds[table.within(system.max_k)]
+    return Plan(system.max_k, sure, seconds, f"{seconds:g} s")

@@ -1,0 +1,129 @@
+"""``avglance calibrate``: a model with a card that knows what its scores are worth, by other videos."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from avglance.app.budget import DEFAULT_LOOKS
+from avglance.app.render import clean
+from avglance.errors import ArgumentError, DataError
+
+ENTRIES = ("calibration", "unknown", "exits")
+EPILOG = """The weights stay as they are; the card of the new folder holds a temperature for each number of
+looks, the thresholds below which a video is called unknown, and those that let --exit stop early. Training
+does the same with the videos it held out: this is for models that were trained before, and for videos of your
+own. Videos labelled "unknown" help to choose. Evaluate on videos other than these."""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options of ``avglance calibrate``."""
+    parser.epilog = EPILOG
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.add_argument("model", metavar="MODEL", help="shipped model or model folder")
+    parser.add_argument("data", metavar="DATA", type=Path, help="dataset folder that did not train it")
+    parser.add_argument("--out", type=Path, required=True, metavar="FOLDER", help="where the model shall be")
+    parser.add_argument("--force", action="store_true", help="replace the model that is in FOLDER")
+    parser.add_argument(
+        "--budget", type=int, metavar="K", help="looks that the scores are meant for (default: the card's, 4)"
+    )
+    parser.add_argument(
+        "--cache", type=Path, metavar="DIR", help="where the cache lies (default: .cache in DATA)"
+    )
+    parser.add_argument("--batch", type=int, default=16, metavar="N", help="videos at once (default: 16)")
+    parser.add_argument(
+        "--device", default="auto", choices=("auto", "cpu", "cuda", "mps"), help="where to compute"
+    )
+    parser.add_argument("--quiet", action="store_true", help="no progress on stderr")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Calibrate, write the model, say what was found; the exit code."""
+    if args.batch < 1:
+        raise ArgumentError(f"--batch must be at least 1, got {args.batch}", where="calibrate")
+    from avglance.app.api import find_device, find_model
+    from avglance.data.records import read_dataset
+    from avglance.systems.store import check_free, load_model, save_with_card
+
+    check_free(args.out, args.force)
+    device = find_device(args.device)
+    loaded = load_model(find_model(args.model), device=str(device))
+    usual = loaded.card.get("budget")
+    usual = usual if isinstance(usual, int) else min(DEFAULT_LOOKS, loaded.system.max_k)
+    k = loaded.system.check_budget(usual if args.budget is None else args.budget)
+    dataset = read_dataset(args.data)
+    known, strangers = _sides(args, dataset, loaded)
+    from avglance.training.calibrate import LEAST_VIDEOS, calibrate
+
+    if len(known.indices) < LEAST_VIDEOS:
+        what = f"{len(known.indices)} videos of known classes are too few, it takes {LEAST_VIDEOS}"
+        raise DataError(what, where=str(args.data))
+    found = calibrate(loaded.system, known, strangers, k, device=device)
+    card = {name: value for name, value in loaded.card.items() if name not in ENTRIES}
+    about = {"kind": dataset.kind, "sha256": dataset.sha256, "seed": dataset.world.get("seed")}
+    found["calibration"]["data"] = about | {"folder": dataset.folder.resolve().name}
+    save_with_card(loaded, args.out, card | found, overwrite=args.force)
+    print(summary(found, args.out))
+    return 0
+
+
+def _sides(args: argparse.Namespace, dataset: Any, loaded: Any) -> tuple[Any, Any]:
+    """The videos of known classes, and those that show none (None without any), from a cache."""
+    import numpy as np
+
+    from avglance.data.cache import Cache, build_cache
+    from avglance.training.batches import Batches
+
+    foreign = sorted({label for r in dataset.records for label in r.labels} - set(loaded.classes))
+    if foreign:
+        hint = 'leave these videos out, or label them "unknown"'
+        what = f"the model knows no class {foreign[0]!r}"
+        raise DataError(what, where=str(args.data), hint=hint)
+    dataset = replace(dataset, classes=tuple(loaded.classes))
+    home = args.cache if args.cache is not None else dataset.folder / ".cache"
+    build_cache(dataset, loaded.system.view_settings, home, progress=_progress(args), skip_broken=True)
+    cache = Cache(dataset, loaded.system.view_settings, home)
+    strange = np.array([record.unknown for record in cache.records])
+    known, others = (Batches(cache, np.flatnonzero(side), args.batch) for side in (~strange, strange))
+    return known, others if len(others.indices) else None
+
+
+def _progress(args: argparse.Namespace) -> Any:
+    from avglance.app.eval import progress
+
+    if args.quiet:
+        return None
+    step = progress(live=sys.stderr.isatty())
+    return lambda done, total: step(done, total, 0)
+
+
+def summary(found: dict[str, Any], out: Path) -> str:
+    """What was found, for a person."""
+    scores, said, exits = (found.get(name) for name in ENTRIES)
+    assert scores is not None
+    assert said is not None
+    heat = scores["temperature"][min(scores["k"], len(scores["temperature"])) - 1]
+    lines = [
+        f"{clean(out, 1000)}: calibrated on {scores['videos']} videos, at {scores['k']} looks",
+        f"  temperature {heat:.2f}, calibration error {100 * scores['ece_uncalibrated']:.1f} % before, "
+        f"{100 * scores['ece']:.1f} % after",
+    ]
+    lost = (
+        "no right answer is there to lose"
+        if said["right_lost"] is None
+        else (f"loses {100 * said['right_lost']:.1f} % of right answers")
+    )
+    met = (
+        ""
+        if said["recognised"] is None
+        else (f", recognises {100 * said['recognised']:.1f} % of {said['examples']} strange videos")
+    )
+    lines.append(f"  unknown: {lost}{met}")
+    if exits:
+        lines += [f"  {'looks':>8}{'GMACs':>10}{'top-1 %':>10}   of these videos, on average"]
+        rows = zip(exits["looks"], exits["gmacs"], exits["top1"], strict=True)
+        lines += [f"  {looks:>8.2f}{gmacs:>10.3g}{100 * top1:>10.1f}" for looks, gmacs, top1 in rows]
+    return "\n".join(lines)

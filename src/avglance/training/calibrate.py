@@ -1,0 +1,138 @@
+"""What a trained model finds out about itself on held-out videos, as entries of its card.
+
+``calibration`` holds a temperature for each number of looks and the scores below which nothing known is
+there, ``unknown`` what saying so costs, ``exits`` the thresholds that let it stop looking early.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from avglance import metrics
+from avglance.systems.base import System
+from avglance.systems.budget import look_macs
+from avglance.systems.calibration import (
+    LOST_SHARE,
+    Judgement,
+    calibration_error,
+    choose_floors,
+    crossed,
+    fit_temperature,
+)
+from avglance.systems.exits import ExitTable
+from avglance.training.batches import Batches
+
+LEAST_VIDEOS = 30
+"""Held-out videos below which nothing is calibrated."""
+ESTIMATOR = "top-1, 15 bins of equal mass, debiased; each half of the videos at the other half's temperature"
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Outcomes:
+    """What a system answers for N videos after every number of looks.
+
+    Attributes:
+        prefix: scores after each look (after all of them, where a system answers once), shape (N, K, C).
+        saliency: logits, shape (N, T).
+        truth: multi-hot, shape (N, C).
+        offered: how many looks each video has to offer, shape (N,).
+    """
+
+    prefix: Floats
+    saliency: Floats
+    truth: Floats
+    offered: NDArray[np.int64]
+
+
+@torch.no_grad()
+def outcomes(system: System, batches: Batches, k: int, *, device: torch.device) -> Outcomes:
+    """The dense answers for all videos of ``batches``; a system that answers once does so at ``k`` looks."""
+    rows: list[tuple[NDArray[Any], ...]] = []
+    was_training = system.training
+    system.eval()
+    looks = system.max_k
+    try:
+        for clips in batches.plain():
+            found = system(clips.to(device), looks)
+            if found.prefix is None and looks != k:
+                looks = k
+                found = system(clips.to(device), k)
+            prefix = found.scores[:, None] if found.prefix is None else found.prefix
+            tensors = prefix, found.saliency, clips.targets, clips.visible.sum(1)
+            rows.append(tuple(x.double().cpu().numpy() for x in tensors))
+    finally:
+        system.train(was_training)
+    prefix, saliency, truth, offered = (np.concatenate(column) for column in zip(*rows, strict=True))
+    return Outcomes(prefix, saliency, truth, offered.astype(np.int64))
+
+
+def calibrate(
+    system: System, held_out: Batches, strangers: Batches | None, k: int, *, device: torch.device
+) -> dict[str, Any]:
+    """The entries for a card, by held-out videos and others that show none of the classes.
+
+    Nothing where the held-out videos are too few.
+    """
+    if len(held_out.indices) < LEAST_VIDEOS:
+        return {}
+    known = outcomes(system, held_out, k, device=device)
+    examples = None if strangers is None else outcomes(system, strangers, k, device=device)
+    return card_entries(known, examples, k, look_macs(system))
+
+
+def card_entries(known: Outcomes, examples: Outcomes | None, k: int, macs: tuple[int, int]) -> dict[str, Any]:
+    """What ``calibrate`` writes, of answers; ``macs`` before the first look and of each."""
+    K = known.prefix.shape[1]
+    at = min(k, K) - 1
+    judge = Judgement(tuple(fit_temperature(known.prefix[:, j], known.truth) for j in range(K)))
+    given = _calibrated(judge, known, at)
+    strange = None if examples is None else (_calibrated(judge, examples, at), examples.saliency)
+    floors = choose_floors(given, known.truth, known.saliency, examples=strange)
+    judge = Judgement(judge.temperatures, *floors)
+    raw = known.prefix[:, at]
+    entries: dict[str, Any] = {
+        "calibration": judge.as_card()
+        | {
+            "videos": len(raw),
+            "k": k,
+            "ece": calibration_error(crossed(raw, known.truth), known.truth),
+            "ece_uncalibrated": calibration_error(raw, known.truth),
+            "estimator": ESTIMATOR,
+        },
+        "unknown": {
+            "share": LOST_SHARE,
+            "right_lost": _lost(given, known, strange),
+            "examples": 0 if examples is None else len(examples.truth),
+            "recognised": None if strange is None else float(judge.unknown(*strange).mean()),
+        },
+    }
+    if K > 1:
+        right = metrics.top_k_hits(known.prefix.reshape(-1, raw.shape[1]), np.repeat(known.truth, K, 0), 1)
+        table = ExitTable.solve(known.prefix.max(axis=2), right.reshape(-1, K), known.offered)
+        gmacs = [(macs[0] + macs[1] * looks) / 1e9 for looks in table.looks]
+        entries["exits"] = table.as_card() | {"gmacs": gmacs, "videos": len(raw)}
+    return entries
+
+
+def _calibrated(judge: Judgement, found: Outcomes, at: int) -> Floats:
+    """Calibrated scores (N, C) after look number ``at`` + 1, or fewer where a video offers no more."""
+    return judge.scores(found.prefix[:, at], np.minimum(found.offered, at + 1))
+
+
+def _lost(given: Floats, known: Outcomes, strange: tuple[Floats, Floats] | None) -> float | None:
+    """Share of right answers called unknown, each half of the videos by the thresholds of the other half."""
+    right = metrics.top_k_hits(given, known.truth, 1)
+    if not right.any():
+        return None
+    lost = np.zeros(len(given), dtype=bool)
+    for half in (0, 1):
+        there, here = slice(1 - half, None, 2), slice(half, None, 2)
+        floors = choose_floors(given[there], known.truth[there], known.saliency[there], examples=strange)
+        lost[here] = Judgement((1.0,), *floors).unknown(given[here], known.saliency[here])
+    return float(lost[right].mean())

@@ -1,0 +1,129 @@
+"""What a trained model finds out about itself: planted answers, a tiny system, and a training to its end."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from tests.training.worlds import NANO, Colour
+
+from avglance.errors import DataError
+from avglance.systems import build
+from avglance.systems.store import load_model
+from avglance.training import TrainSettings, calibrate, train
+from avglance.training.batches import Batches
+from avglance.training.calibrate import Outcomes, card_entries, outcomes
+
+CPU = torch.device("cpu")
+
+
+def planted(videos, *, seed=0, known=True):
+    """Four looks of which each makes the answer surer; half as sure as they should be."""
+    rng = np.random.default_rng(seed)
+    logits = np.cumsum(rng.standard_normal((videos, 4, 5)), axis=1)
+    label = rng.integers(0, 5, videos)
+    saliency = 0.2 * rng.standard_normal((videos, 16))
+    if known:
+        logits[np.arange(videos), :, label] += 2.5 * np.arange(1, 5)
+        saliency[np.arange(videos), rng.integers(0, 16, videos)] += 3 + rng.random(videos)
+    powers = np.exp(0.5 * logits)
+    truth = np.eye(5)[label] * known
+    return Outcomes(powers / powers.sum(-1, keepdims=True), saliency, truth, np.full(videos, 4))
+
+
+def test_planted_answers_are_calibrated_and_noise_is_unknown():
+    entries = card_entries(planted(300), planted(100, seed=1, known=False), 4, (10**9, 10**8))
+    json.dumps(entries, allow_nan=False)
+    scores, said, exits = entries["calibration"], entries["unknown"], entries["exits"]
+    assert len(scores["temperature"]) == 4
+    assert all(heat < 1 for heat in scores["temperature"])
+    assert scores["ece"] < 0.05
+    assert scores["videos"] == exits["videos"] == 300
+    assert said["recognised"] >= 0.9
+    assert said["right_lost"] < 0.06
+    assert said["examples"] == 100
+    assert exits["looks"] == sorted(exits["looks"])
+    assert exits["gmacs"] == pytest.approx([1 + 0.1 * looks for looks in exits["looks"]])
+    assert exits["top1"][-1] > exits["top1"][0]
+
+
+def test_a_system_that_answers_once_has_one_temperature_and_no_exits():
+    found = planted(100)
+    once = replace(found, prefix=found.prefix[:, -1:])
+    entries = card_entries(once, None, 4, (0, 1))
+    assert len(entries["calibration"]["temperature"]) == 1
+    assert "exits" not in entries
+    assert entries["unknown"]["recognised"] is None
+
+
+def test_outcomes_are_the_dense_answers(cache):
+    held = Batches(cache, np.arange(5), 2)
+    found = outcomes(Colour(), held, 2, device=CPU)
+    assert found.prefix.shape == (5, 1, 2)
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        system = build("avgn_nano", classes=2, **NANO).train()
+    seen = build_view(cache, system)
+    found = outcomes(system, replace(held, cache=seen), 2, device=CPU)
+    assert system.training
+    assert found.prefix.shape == (5, 4, 2)
+    assert found.truth.sum(1).tolist() == [1.0] * 5
+    assert found.offered.tolist() == [4] * 5
+    clips = next(iter(Batches(seen, np.arange(5), 5).plain()))
+    with torch.no_grad():
+        said = system.eval()(clips, 2).scores
+    np.testing.assert_allclose(found.prefix[:, 1], said.numpy(), rtol=1e-4, atol=1e-5)
+
+
+def build_view(cache, system):
+    from avglance.data.cache import Cache, build_cache
+
+    build_cache(cache.dataset, system.view_settings, cache.folder.parent, workers=1)
+    return Cache(cache.dataset, system.view_settings, cache.folder.parent)
+
+
+def test_too_few_videos_say_nothing(cache):
+    assert calibrate.calibrate(Colour(), Batches(cache, np.arange(5), 2), None, 2, device=CPU) == {}
+
+
+@pytest.fixture(scope="module")
+def strange(tiny, tmp_path_factory):
+    """The tiny dataset with two videos that show none of its classes."""
+    folder = tmp_path_factory.mktemp("strange") / "data"
+    shutil.copytree(tiny, folder, ignore=shutil.ignore_patterns(".cache"))
+    with (folder / "manifest.jsonl").open("a") as manifest:
+        for n in (0, 1):
+            shutil.copy(folder / f"videos/{n}.mp4", folder / f"videos/strange{n}.mp4")
+            manifest.write(json.dumps({"path": f"videos/strange{n}.mp4", "labels": ["unknown"]}) + "\n")
+    return folder
+
+
+def test_training_writes_it_on_the_card_and_strange_videos_train_nothing(strange, tmp_path, monkeypatch):
+    monkeypatch.setattr(calibrate, "LEAST_VIDEOS", 2)
+    settings = TrainSettings(system="avgn_nano", changes=NANO, epochs=3, batch=3, seed=5, validation=0.25)
+    model = train(strange, settings, out=tmp_path / "run", device="cpu", workers=1)
+    loaded = load_model(model)
+    assert loaded.classes == ("blue", "red")
+    assert loaded.card["unknown"]["examples"] == 2
+    assert 1 <= len(loaded.card["exits"]["thresholds"][0]) <= 4
+    assert len(loaded.card["calibration"]["temperature"]) == 4
+    lists = json.loads((tmp_path / "run" / "data.json").read_text())
+    assert not any("strange" in name for name in lists["training"] + lists["held_out"])
+
+
+def test_unknown_stands_alone(strange, tmp_path):
+    from avglance.data.records import read_dataset
+
+    found = read_dataset(strange)
+    assert found.classes == ("blue", "red")
+    assert [r.labels for r in found.records if r.unknown] == [(), ()]
+    shutil.copytree(strange, tmp_path / "both", ignore=shutil.ignore_patterns(".cache"))
+    with (tmp_path / "both" / "manifest.jsonl").open("a") as manifest:
+        shutil.copy(strange / "videos/0.mp4", tmp_path / "both/videos/two.mp4")
+        manifest.write(json.dumps({"path": "videos/two.mp4", "labels": ["unknown", "red"]}) + "\n")
+    with pytest.raises(DataError, match="none of the classes is there"):
+        read_dataset(tmp_path / "both")
