@@ -21,18 +21,18 @@ KEPT, PICTURES = ROOT / "docs" / "results", ROOT / "docs" / "img"
 PAGE, README = ROOT / "docs" / "glanceworld.md", ROOT / "README.md"
 PIECES_EPOCHS = 5
 """Of the trainings of the pieces, in place of nine."""
-SEEDED = ("choose_deaf", "aespa_off", "patch_random", "saliency_off", "policy_recurrent")
+SEEDED = ("choose_deaf", "aespa_off", "masked_off", "saliency_off", "policy_recurrent")
 """The pieces that are trained with three seeds."""
 ASKED = (
     *SEEDED,
     "aespa_b",
     "aespa_c",
+    "patch_random",
     "patch_centre",
     "saliency_s2",
     "teacher_other",
     "ordered_off",
     "ordered_o2",
-    "masked_off",
     "random_branch_off",
     "drop_off",
     "aespa_a2",
