@@ -132,8 +132,12 @@ def test_a_second_ctrl_c_does_not_wait(cache, tmp_path, monkeypatch):
         pytest.fail("went on")
 
     monkeypatch.setattr(loop, "_step", twice)
-    with pytest.raises(KeyboardInterrupt):
-        loop.run()
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # what starts tests may ignore it
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            loop.run()
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def test_a_finished_loop_run_again_only_validates(cache, whole, tmp_path):
