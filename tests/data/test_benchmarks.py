@@ -379,3 +379,13 @@ def test_a_table_of_videos_that_lie_elsewhere(home):
     note(home, "list.csv", text + "gone.mp4,rain,,,,\n")
     with pytest.raises(DataError, match=r"'gone\.mp4' is missing"):
         make_from_list(file, home / "videos", home / "other")
+
+
+def test_a_table_may_hold_videos_that_show_none_of_the_classes(home):
+    lay(home, "a.mp4", "b.mp4")
+    file = note(home, "list.csv", "path,label\na.mp4,rain\nb.mp4,unknown\n")
+    make_from_list(file, home / "videos", home / "out")
+    dataset = read_dataset(home / "out")
+    assert [(record.labels, record.unknown) for record in dataset.records] == [(("rain",), False), ((), True)]
+    assert dataset.classes == ("rain",)
+    assert "each of 1 videos shows one of 1 class; 1 more show none" in dataset.labels_told

@@ -140,6 +140,19 @@ wind/d.webm,wind,,,
     assert other.labels_told == "single label: each of 1 videos shows one of 1 class"
 
 
+def test_what_shows_none_of_the_classes_has_no_place(tmp_path):
+    lay(tmp_path, ("a.mp4", "b.mp4"))
+    rows = "path,label,start,end\na.mp4,rain,1,2\nb.mp4,unknown,{}\n"
+    assert read_dataset(table(tmp_path, rows.format(","))).records[1].unknown
+    with pytest.raises(DataError, match=r"'unknown' .* holds nowhere"):
+        read_dataset(table(tmp_path, rows.format("1,2")))
+    (tmp_path / "b.json").write_text('{"event": {"start_s": 1, "end_s": 2}}')
+    for told in ({"spans": [[1, 2, "unknown"]]}, {"truth": "b.json"}):
+        (tmp_path / "manifest.jsonl").write_text(json.dumps({"path": "b.mp4", "labels": ["unknown"], **told}))
+        with pytest.raises(DataError, match="line 1: .*holds nowhere"):
+            read_dataset(tmp_path)
+
+
 def test_only_the_official_names_of_ucf_make_groups(tmp_path):
     names = ["Dive/v_Dive_g01_c01.avi", "Dive/v_Dive_g01_c02.avi", "Dive/v_Dive_g02_c01.avi"]
     lay(tmp_path, [*names, "Dive/clip_01.mp4", "Dive/clip_02.mp4"])

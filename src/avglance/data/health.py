@@ -17,6 +17,7 @@ from typing import Literal
 from avglance.data.records import TRAIN, Dataset, Record
 from avglance.errors import ArgumentError
 from avglance.media import CheckReport, Decoders, check
+from avglance.types import UNKNOWN
 
 Kind = Literal["broken", "damaged", "leak", "double", "tiny", "missing_class", "past_end"]
 FEWEST = 5  # videos of a class, below which neither learning nor measuring it means much
@@ -182,7 +183,7 @@ def _doubles(dataset: Dataset, states: Sequence[FileState]) -> Iterator[Finding]
 
 
 def _told(records: Sequence[Record]) -> str:
-    return ", ".join(dict.fromkeys("+".join(record.labels) for record in records))
+    return ", ".join(dict.fromkeys("+".join(record.labels) or UNKNOWN for record in records))
 
 
 def _split(name: str) -> str:

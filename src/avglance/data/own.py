@@ -159,7 +159,7 @@ def _source(drafts: list[Draft], place: str, folder: Path, root: Path, notes: tu
             draft.group = group
         spans = tuple((start, end) for start, end, _ in draft.spans)
         truth = Truth(spans, span_labels=tuple(label for *_, label in draft.spans)) if spans else None
-        labels, unknown = known_labels(draft.labels, draft.where)
+        labels, unknown = known_labels(draft.labels, draft.where, placed=truth is not None)
         record = Record(draft.path, labels, truth, draft.group, split=draft.split, unknown=unknown)
         told: dict[str, Any] = {
             "path": draft.path.relative_to(root).as_posix(),

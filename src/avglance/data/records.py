@@ -113,10 +113,12 @@ class Dataset:
     def labels_told(self) -> str:
         """The label mode as a sentence."""
         classes = f"{len(self.classes)} class{'es' * (len(self.classes) != 1)}"
+        shown = sum(not record.unknown for record in self.records)
+        none = f"; {len(self) - shown} more show none ({UNKNOWN})" if shown < len(self) else ""
         if self.label_mode == "single":
-            return f"single label: each of {len(self)} videos shows one of {classes}"
-        mean = sum(len(record.labels) for record in self.records) / len(self)
-        return f"multi label: {len(self)} videos show {mean:.2g} of {classes} on average"
+            return f"single label: each of {shown} videos shows one of {classes}{none}"
+        mean = sum(len(record.labels) for record in self.records) / shown
+        return f"multi label: {shown} videos show {mean:.2g} of {classes} on average{none}"
 
     @property
     def listed(self) -> int | None:
@@ -278,7 +280,7 @@ def _record(row: dict[str, Any], homes: tuple[Home, Home], where: str) -> Record
     group, split = str(row.get("group") or ""), row.get("split") or ""
     if not isinstance(split, str):
         raise DataError(f"split must be a name, got {split!r}", where=where)
-    names, unknown = known_labels(labels, where)
+    names, unknown = known_labels(labels, where, placed=truth is not None)
     return Record(path, names, truth, group, split=split_name(split), unknown=unknown)
 
 

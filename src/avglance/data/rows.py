@@ -124,17 +124,25 @@ def check_label(label: Any, where: str) -> str:
     return label
 
 
-def known_labels(labels: Sequence[str], where: str) -> tuple[tuple[str, ...], bool]:
+def known_labels(labels: Sequence[str], where: str, *, placed: bool) -> tuple[tuple[str, ...], bool]:
     """A video's labels, and whether it shows none of the classes: it is labelled ``unknown`` then.
 
+    Args:
+        labels: what the row says.
+        where: the row, for errors.
+        placed: whether it says when the labels hold, too.
+
     Raises:
-        DataError: it is unknown and something else.
+        DataError: it is unknown and something else, or unknown at some time.
     """
     if UNKNOWN not in labels:
         return tuple(labels), False
     if len(labels) > 1:
         what = f"{UNKNOWN!r} says that none of the classes is there, but {list(labels)!r} names others"
         raise DataError(what, where=where)
+    if placed:
+        what = f"{UNKNOWN!r} says that none of the classes is there, so it holds nowhere"
+        raise DataError(what, where=where, hint="leave spans and truth out of this row")
     return (), True
 
 

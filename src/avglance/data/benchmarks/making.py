@@ -16,6 +16,7 @@ from avglance.data.benchmarks.listed import Listed, Listing, plain_name, read_li
 from avglance.data.own import VIDEO, media_files, read_own
 from avglance.data.rows import Home, Record
 from avglance.errors import ArgumentError, DataError
+from avglance.types import UNKNOWN
 
 MANIFEST, WORLD, ABSENT = "manifest.jsonl", "dataset.json", "absent.txt"
 READERS = {
@@ -181,7 +182,8 @@ def _row_of(record: Record, root: Path) -> dict[str, Any]:
     labels = truth.span_labels if truth else ()
     parts = tuple((*span, label) for span, label in zip(truth.spans if truth else (), labels, strict=True))
     path = record.path.relative_to(root).as_posix()
-    return _row(Listed(path, (), record.labels, record.split, parts, record.group), path)
+    names = (UNKNOWN,) if record.unknown else record.labels
+    return _row(Listed(path, (), names, record.split, parts, record.group), path)
 
 
 def _about(
