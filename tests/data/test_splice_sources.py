@@ -91,8 +91,10 @@ def test_what_is_no_such_table_is_named(folder):
 # --- background -----------------------------------------------------------------------------------
 
 
-def clip(name: str, label: str = "street", split: str = "background", *, sounds: bool = True) -> Clip:
-    return Clip(Path(name), name, label, name, split, name, behind=True, end_s=1.0, sounds=sounds)
+def clip(
+    name: str, label: str = "street", split: str = "background", *, sounds: bool = True, group: str = ""
+) -> Clip:
+    return Clip(Path(name), name, label, group or name, split, name, behind=True, end_s=1.0, sounds=sounds)
 
 
 def test_a_label_or_a_folder_may_be_the_background(tmp_path):
@@ -136,6 +138,18 @@ def test_a_third_of_the_background_is_for_test_always_the_same():
     assert [c.name for c in share_out([clip("x")], "train")] == ["x"]  # one alone is for training
     kept = [clip("a", split="train"), clip("b", split="test")]
     assert [c.name for c in share_out(kept, "test")] == ["b"]
+
+
+def test_background_of_one_source_is_never_on_both_sides():
+    """Also where some clips of a source sound and others do not, or are of a class or have a split."""
+    some = [clip(f"{kind}{n}", sounds=kind == "s", group=f"g{n}") for n in range(9) for kind in "sm"]
+    train, test = ({c.group for c in share_out(some, split)} for split in ("train", "test"))
+    assert len(test) == 3
+    assert not train & test
+    rows = [clip("e", "rain", split="test", group="film"), clip("x", group="film"), clip("y"), clip("z")]
+    _, background = choose_background(rows, [])
+    assert "x" in {c.name for c in share_out(background, "test")}
+    assert "x" not in {c.name for c in share_out(background, "train")}
 
 
 # --- what is in a clip ----------------------------------------------------------------------------

@@ -168,7 +168,7 @@ def _check_groups(clips: Sequence[Clip]) -> None:
 
 
 def choose_background(clips: Sequence[Clip], named: Sequence[str]) -> tuple[list[Clip], list[Clip]]:
-    """(clips of classes, background).
+    """(clips of classes, background), which has the split of other clips of its group.
 
     Args:
         clips: the rows.
@@ -190,7 +190,8 @@ def choose_background(clips: Sequence[Clip], named: Sequence[str]) -> tuple[list
         raise DataError("no clip is background", hint=hint)
     events = [c for c in clips if c.split != BACKGROUND and c.label not in chosen]
     _check_apart(events, background)
-    return events, [replace(clip, behind=True) for clip in background]
+    home = {clip.group: clip.split for clip in clips if clip.split != BACKGROUND}
+    return events, [replace(c, behind=True, split=home.get(c.group, c.split)) for c in background]
 
 
 def _check_apart(events: Sequence[Clip], background: Sequence[Clip]) -> None:
@@ -222,13 +223,14 @@ def _folder(name: str, labels: Iterable[str]) -> list[Clip]:
 def share_out(background: Sequence[Clip], split: Split) -> list[Clip]:
     """The part of the background that belongs to a split, in the order of their names.
 
-    A clip that has a split keeps it. Of the others a third, by a hash of their groups' names, is for test:
-    of those that sound and of those that do not. It depends on nothing else, so that two calls, one for
-    each split, share no file.
+    A clip that has a split keeps it. Of the other groups a third, by a hash of their names, is for test: of
+    those that sound and of those of which no clip does. It depends on nothing else, so that two calls, one
+    for each split, share no group.
     """
     mine = [clip for clip in background if clip.split == split]
+    loud = {clip.group for clip in background if clip.sounds}
     for sounding in (True, False):
-        free = [c for c in background if c.split == BACKGROUND and c.sounds is sounding]
+        free = [c for c in background if c.split == BACKGROUND and (c.group in loud) is sounding]
         groups = sorted({c.group for c in free}, key=lambda name: hashlib.sha256(name.encode()).digest())
         test = set(groups[: _test_count(len(groups))])
         mine += [c for c in free if (c.group in test) is (split == "test")]
