@@ -53,10 +53,10 @@ def test_budgets_that_are_none(text: object, hint: str) -> None:
 
 
 def test_looks(system) -> None:
-    assert plan(system, None) == Plan(4, words="4 looks", mean_looks=4.0)
+    assert plan(system, None) == Plan(4, words="4 looks")
     assert plan(system, TABLE, "4").sure is None, "a plain number is exact"
     early = plan(system, TABLE, "4", True)
-    assert (early.looks, early.sure, early.mean_looks) == (4, THREE, 2.5)
+    assert (early.looks, early.sure) == (4, THREE)
     assert plan(system, TABLE, 1, True).sure == ONE
     for wrong in (0, -1, 17):
         with pytest.raises(ArgumentError, match="budget"):
@@ -73,14 +73,22 @@ def test_multiply_adds(system) -> None:
     assert plan(system, None, said(3.5)).sure is None
     assert plan(system, None, "1000000GMAC").looks == 16
     few, many = plan(system, TABLE, said(1.5)), plan(system, TABLE, said(3))
-    assert (few.sure, few.looks, few.mean_looks) == (ONE, 16, 1.0)
-    assert (many.sure, many.looks, many.mean_looks) == (THREE, 16, 2.5)
+    assert (few.sure, few.looks) == (ONE, 16)
+    assert (many.sure, many.looks) == (THREE, 16)
     assert plan(system, TABLE, said(3.5), False).looks == 3
     for wrong in (said(0.9), "0GMAC", "-1GMAC"):
         with pytest.raises(ArgumentError, match="below one look") as error:
             plan(system, TABLE, wrong)
         smallest = str(error.value.hint).rsplit(" ", 1)[1]
         assert plan(system, TABLE, smallest).looks >= 1
+
+
+def test_the_smallest_budget_is_enough_whatever_its_size(system, monkeypatch: pytest.MonkeyPatch) -> None:
+    for before in (100_000, 123_456_249_999, 9_876_543_211_234):
+        monkeypatch.setattr("avglance.systems.budget.look_macs", lambda _, before=before: (before, 1))
+        with pytest.raises(ArgumentError, match="below one look") as error:
+            plan(system, TABLE, "0GMAC")
+        assert plan(system, TABLE, str(error.value.hint).rsplit(" ", 1)[1]).looks >= 1
 
 
 def test_seconds(system) -> None:

@@ -35,14 +35,12 @@ class Plan:
         sure: thresholds at which a video needs no further look; None: it gets all its looks.
         seconds: from opening a file until no further look begins; None: no clock is watched.
         words: what was allowed, for a person.
-        mean_looks: what is expected, by the videos that chose the thresholds; None: not known.
     """
 
     looks: int
     sure: tuple[float, ...] | None = None
     seconds: float | None = None
     words: str = ""
-    mean_looks: float | None = None
 
     def stop(self, start: float) -> Stopping | None:
         """What ends the looks at a file that was opened at ``start`` (``time.perf_counter``), if anything."""
@@ -120,26 +118,23 @@ def _looks(system: System, table: ExitTable | None, k: int) -> Plan:
         raise ArgumentError(f"a budget of {k} is more than this model can spend", where="budget", hint=hint)
     count = f"{k} look{'s' * (k > 1)}"
     if table is None:
-        return Plan(k, words=count, mean_looks=float(k))
-    row = table.within(k)
-    return Plan(k, table.thresholds[row], None, f"at most {count}, fewer when sure", table.looks[row])
+        return Plan(k, words=count)
+    return Plan(k, table.thresholds[table.within(k)], words=f"at most {count}, fewer when sure")
 
 
 def _macs(system: System, table: ExitTable | None, gmacs: float) -> Plan:
     from avglance.systems.budget import look_macs
 
     before, each = look_macs(system)
-    allowed = (gmacs * 1e9 - before) / each
+    allowed = (gmacs * 1e9 + 0.5 - before) / each  # half a multiply-add for what decimals cannot hold
     if allowed < 1:
         least = math.ceil((before + each) / 1e5) / 1e4
-        hint = f"the smallest budget of {system.name} is {least:g}GMAC"
+        hint = f"the smallest budget of {system.name} is {least}GMAC"
         raise ArgumentError(f"a budget of {gmacs:g} GMACs is below one look", where="budget", hint=hint)
-    words = f"{gmacs:g} GMACs on average"
     if table is None:
-        k = int(min(allowed, system.max_k))
-        return Plan(k, words=f"{gmacs:g} GMACs", mean_looks=float(k))
-    row = table.within(allowed)
-    return Plan(system.max_k, table.thresholds[row], None, words, table.looks[row])
+        return Plan(int(min(allowed, system.max_k)), words=f"{gmacs:g} GMACs")
+    sure = table.thresholds[table.within(allowed)]
+    return Plan(system.max_k, sure, words=f"{gmacs:g} GMACs on average")
 
 
 def _seconds(system: System, table: ExitTable | None, seconds: float, stops: bool) -> Plan:
