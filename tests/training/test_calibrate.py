@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import shutil
 from dataclasses import replace
@@ -12,7 +13,9 @@ import torch
 from tests.training.worlds import NANO, Colour
 
 from avglance.errors import DataError
-from avglance.systems import build
+from avglance.systems import build, settings_of
+from avglance.systems.avgn_settings import AVGNSwitches
+from avglance.systems.calibration import LOST_SHARE, Judgement
 from avglance.systems.store import load_model
 from avglance.training import TrainSettings, calibrate, train
 from avglance.training.batches import Batches
@@ -32,7 +35,8 @@ def planted(videos, *, seed=0, known=True):
         saliency[np.arange(videos), rng.integers(0, 16, videos)] += 3 + rng.random(videos)
     powers = np.exp(0.5 * logits)
     truth = np.eye(5)[label] * known
-    return Outcomes(powers / powers.sum(-1, keepdims=True), saliency, truth, np.full(videos, 4))
+    looks = np.full(videos, 4)
+    return Outcomes(powers / powers.sum(-1, keepdims=True), saliency, truth, offered=looks, looked=looks)
 
 
 def test_planted_answers_are_calibrated_and_noise_is_unknown():
@@ -60,6 +64,17 @@ def test_a_system_that_answers_once_has_one_temperature_and_no_exits():
     assert entries["unknown"]["recognised"] is None
 
 
+def test_thresholds_are_of_the_scores_that_they_are_held_against():
+    """Who looks at nothing closely has the scores of the system as they are, here and in an evaluation."""
+    found = planted(300)
+    right = found.prefix[:, -1].argmax(axis=1) == found.truth.argmax(axis=1)
+    for looked in (found.looked, 0 * found.looked):
+        card = card_entries(replace(found, looked=looked), None, 4, (0, 1))["calibration"]
+        judge = Judgement.from_card(card, 5)
+        lost = judge.unknown(judge.scores(found.prefix[:, -1], looked), found.saliency)[right]
+        assert 0 < lost.mean() <= LOST_SHARE
+
+
 def test_outcomes_are_the_dense_answers(cache):
     held = Batches(cache, np.arange(5), 2)
     found = outcomes(Colour(), held, 2, device=CPU)
@@ -77,6 +92,28 @@ def test_outcomes_are_the_dense_answers(cache):
     with torch.no_grad():
         said = system.eval()(clips, 2).scores
     np.testing.assert_allclose(found.prefix[:, 1], said.numpy(), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("name", "changes", "looked"),
+    [
+        ("avgn_nano", {}, 4),
+        ("avgn_nano", {"switches": AVGNSwitches(patch="none")}, 0),
+        ("avgn_nano", {"switches": AVGNSwitches(see=False)}, 0),
+        ("tsn_nano", {}, 2),
+    ],
+)
+def test_looks_are_counted_as_the_answer_of_a_file_counts_them(cache, name, changes, looked):
+    """The temperature goes with them: thresholds must be of the scores that they are held against."""
+    same = {key: value for key, value in NANO.items() if key in settings_fields(name)}
+    system = build(name, classes=2, **same, **changes).eval()
+    seen = build_view(cache, system)
+    found = outcomes(system, Batches(seen, np.arange(5), 2), 2, device=CPU)
+    assert found.looked.tolist() == [looked] * 5
+
+
+def settings_fields(name):
+    return {field.name for field in dataclasses.fields(settings_of(name))}
 
 
 def build_view(cache, system):

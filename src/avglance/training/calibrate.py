@@ -42,12 +42,14 @@ class Outcomes:
         saliency: logits, shape (N, T).
         truth: multi-hot, shape (N, C).
         offered: how many looks each video has to offer, shape (N,).
+        looked: how many of them are close ones, at most, as its answer counts them, shape (N,).
     """
 
     prefix: Floats
     saliency: Floats
     truth: Floats
     offered: NDArray[np.int64]
+    looked: NDArray[np.int64]
 
 
 @torch.no_grad()
@@ -64,12 +66,13 @@ def outcomes(system: System, batches: Batches, k: int, *, device: torch.device) 
                 looks = k
                 found = system(clips.to(device), k)
             prefix = found.scores[:, None] if found.prefix is None else found.prefix
-            tensors = prefix, found.saliency, clips.targets, clips.visible.sum(1)
+            counts = clips.visible.sum(1), found.looked.sum(1)
+            tensors = prefix, found.saliency, clips.targets, *counts
             rows.append(tuple(x.double().cpu().numpy() for x in tensors))
     finally:
         system.train(was_training)
-    prefix, saliency, truth, offered = (np.concatenate(column) for column in zip(*rows, strict=True))
-    return Outcomes(prefix, saliency, truth, offered.astype(np.int64))
+    prefix, saliency, truth, *counts = (np.concatenate(column) for column in zip(*rows, strict=True))
+    return Outcomes(prefix, saliency, truth, *(count.astype(np.int64) for count in counts))
 
 
 def calibrate(
@@ -122,7 +125,7 @@ def card_entries(known: Outcomes, examples: Outcomes | None, k: int, macs: tuple
 
 def _calibrated(judge: Judgement, found: Outcomes, at: int) -> Floats:
     """Calibrated scores (N, C) after look number ``at`` + 1, or fewer where a video offers no more."""
-    return judge.scores(found.prefix[:, at], np.minimum(found.offered, at + 1))
+    return judge.scores(found.prefix[:, at], np.minimum(found.looked, at + 1))
 
 
 def _lost(given: Floats, known: Outcomes, strange: tuple[Floats, Floats] | None) -> float | None:
