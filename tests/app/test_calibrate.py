@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -63,3 +64,44 @@ def test_foreign_classes_and_wrong_budgets_are_refused(
     assert "\x1b" not in err
     for wrong in (["--budget", "0"], ["--budget", "17"], ["--batch", "0"]):
         assert cli.main([*args, *wrong]) == 2
+
+
+def test_only_videos_that_neither_train_nor_test_are_taken(
+    world: Path,
+    random_model: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(calibrate, "LEAST_VIDEOS", 1)
+    folder = tmp_path / "parts"
+    shutil.copytree(world, folder, ignore=shutil.ignore_patterns(".cache"))
+
+    def split(*names: str) -> None:
+        rows = [json.loads(line) for line in (world / "manifest.jsonl").read_text().splitlines()]
+        told = [json.dumps(row | {"split": name}) for row, name in zip(rows, names, strict=True)]
+        (folder / "manifest.jsonl").write_text("\n".join(told))
+
+    args = ["calibrate", str(random_model), str(folder), "--quiet", "--out", str(tmp_path / "sure")]
+    split("train", "val", "val", "test")
+    assert cli.main(args) == 0
+    assert "calibrated on 2 videos" in capsys.readouterr().out
+    card = json.loads((tmp_path / "sure" / "card.json").read_text())
+    assert card["calibration"]["data"]["split"] == "validation"
+    split("train", "test", "test", "test")
+    assert cli.main([*args, "--force"]) == 2
+    assert "the splits are train, test" in capsys.readouterr().err
+    assert cli.main([*args, "--force", "--split", "test"]) == 0
+    assert "calibrated on 3 videos" in capsys.readouterr().out
+
+
+def test_the_videos_that_trained_a_model_do_not_calibrate_it(
+    world: Path, random_model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from avglance.data.records import read_dataset
+    from avglance.systems.store import load_model, save_with_card
+
+    loaded, trained = load_model(random_model), {"data": {"sha256": read_dataset(world).sha256}}
+    model = save_with_card(loaded, tmp_path / "trained", loaded.card | trained)
+    assert cli.main(["calibrate", str(model), str(world), "--out", str(tmp_path / "sure"), "--quiet"]) == 2
+    assert "trained this model" in capsys.readouterr().err

@@ -13,6 +13,7 @@ from avglance.app.render import clean
 from avglance.errors import ArgumentError, DataError
 
 ENTRIES = ("calibration", "unknown", "exits")
+PREFER = ("validation",)
 EPILOG = """The weights stay as they are; the card of the new folder holds a temperature for each number of
 looks, the thresholds below which a video is called unknown, and those that let --exit stop early. Training
 does the same with the videos it held out: this is for models that were trained before, and for videos of your
@@ -25,6 +26,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.add_argument("model", metavar="MODEL", help="shipped model or model folder")
     parser.add_argument("data", metavar="DATA", type=Path, help="dataset folder that did not train it")
+    parser.add_argument(
+        "--split", metavar="NAME", help="only this part (default: validation, where there are parts)"
+    )
     parser.add_argument("--out", type=Path, required=True, metavar="FOLDER", help="where the model shall be")
     parser.add_argument("--force", action="store_true", help="replace the model that is in FOLDER")
     parser.add_argument(
@@ -45,7 +49,6 @@ def run(args: argparse.Namespace) -> int:
     if args.batch < 1:
         raise ArgumentError(f"--batch must be at least 1, got {args.batch}", where="calibrate")
     from avglance.app.api import find_device, find_model
-    from avglance.data.records import read_dataset
     from avglance.systems.store import check_free, load_model, save_with_card
 
     check_free(args.out, args.force)
@@ -54,7 +57,7 @@ def run(args: argparse.Namespace) -> int:
     usual = loaded.card.get("budget")
     usual = usual if isinstance(usual, int) else min(DEFAULT_LOOKS, loaded.system.max_k)
     k = loaded.system.check_budget(usual if args.budget is None else args.budget)
-    dataset = read_dataset(args.data)
+    dataset = _held_out(args, loaded.card)
     known, strangers = _sides(args, dataset, loaded)
     from avglance.training.calibrate import LEAST_VIDEOS, calibrate
 
@@ -64,10 +67,30 @@ def run(args: argparse.Namespace) -> int:
     found = calibrate(loaded.system, known, strangers, k, device=device)
     card = {name: value for name, value in loaded.card.items() if name not in ENTRIES}
     about = {"kind": dataset.kind, "sha256": dataset.sha256, "seed": dataset.world.get("seed")}
+    about |= {"split": dataset.split} if dataset.split else {}
     found["calibration"]["data"] = about | {"folder": dataset.folder.resolve().name}
     save_with_card(loaded, args.out, card | found, overwrite=args.force)
     print(summary(found, args.out))
     return 0
+
+
+def _held_out(args: argparse.Namespace, card: dict[str, Any]) -> Any:
+    """The dataset, or its part, that neither trained the model nor is there to test it.
+
+    Raises:
+        DataError: it has parts and none is for this, or it trained the model.
+    """
+    from avglance.data.records import read_dataset
+
+    dataset = read_dataset(args.data, split=args.split, prefer=PREFER)
+    if dataset.splits and not dataset.split:
+        what = f"the splits are {', '.join(dataset.splits)}, none to calibrate on"
+        raise DataError(what, where=str(args.data), hint="--split names one that neither trains nor tests")
+    trained = card.get("data")
+    if isinstance(trained, dict) and trained.get("sha256") == dataset.sha256:
+        hint = "what a model has learned says nothing about other videos"
+        raise DataError("these videos trained this model", where=str(args.data), hint=hint)
+    return dataset
 
 
 def _sides(args: argparse.Namespace, dataset: Any, loaded: Any) -> tuple[Any, Any]:
