@@ -149,7 +149,7 @@ def test_what_shows_none_of_the_classes_has_no_place(tmp_path):
     (tmp_path / "b.json").write_text('{"event": {"start_s": 1, "end_s": 2}}')
     for told in ({"spans": [[1, 2, "unknown"]]}, {"truth": "b.json"}):
         (tmp_path / "manifest.jsonl").write_text(json.dumps({"path": "b.mp4", "labels": ["unknown"], **told}))
-        with pytest.raises(DataError, match="line 1: .*holds nowhere"):
+        with pytest.raises(DataError, match=r"line 1: .*holds nowhere"):
             read_dataset(tmp_path)
 
 

@@ -17,26 +17,13 @@ from pathlib import Path, PurePosixPath
 
 import numpy as np
 
+from avglance.data.own import VIDEO
 from avglance.data.splice_settings import SPLITS, Split
 from avglance.errors import ArgumentError, DataError, MediaError
 from avglance.media import VideoReader
 
 COLUMNS = ("path", "label", "group", "split")
 BACKGROUND = "background"
-VIDEO_SUFFIXES = (
-    ".mp4",
-    ".m4v",
-    ".mov",
-    ".mkv",
-    ".webm",
-    ".avi",
-    ".mpg",
-    ".mpeg",
-    ".ts",
-    ".wmv",
-    ".flv",
-    ".3gp",
-)
 TEST_SHARE = 1 / 3  # of the background
 SHORTEST_S = 0.5
 PART_S = 20.0  # of a long file: each part is decoded, and kept, by itself
@@ -214,7 +201,7 @@ def _folder(name: str, labels: Iterable[str]) -> list[Clip]:
     found = []
     for path in sorted(folder.rglob("*")):
         inside = path.relative_to(folder)
-        if path.suffix.lower() in VIDEO_SUFFIXES and path.is_file() and not inside.name.startswith("."):
+        if VIDEO.fullmatch(path.suffix) and path.is_file() and not inside.name.startswith("."):
             said = (folder.resolve().name / inside).as_posix()
             found.append(Clip(path, said, BACKGROUND, said, BACKGROUND, str(path)))
     return found

@@ -13,12 +13,14 @@ from pathlib import Path
 from typing import Any
 
 from avglance.data.benchmarks.listed import Listed, Listing, plain_name, read_lines
+from avglance.data.making import write_text
 from avglance.data.own import VIDEO, media_files, read_own
+from avglance.data.records import MANIFEST, WORLD
 from avglance.data.rows import Home, Record
 from avglance.errors import ArgumentError, DataError
 from avglance.types import UNKNOWN
 
-MANIFEST, WORLD, ABSENT = "manifest.jsonl", "dataset.json", "absent.txt"
+ABSENT = "absent.txt"
 READERS = {
     "activitynet": "avglance.data.benchmarks.activitynet",
     "ave": "avglance.data.benchmarks.ave",
@@ -229,9 +231,7 @@ def write(out: Path, world: dict[str, Any], rows: Sequence[dict[str, Any]], abse
         out.mkdir(parents=True, exist_ok=True)
         (out / MANIFEST).unlink(missing_ok=True)  # of another list, until this one is whole
         for name, text in texts.items():
-            part = out / f".{name}.part"
-            part.write_text(text, encoding="utf-8")
-            part.replace(out / name)
+            write_text(out / name, text)
     except OSError as error:
         where = str(error.filename or out)
         raise ArgumentError(f"cannot be written: {error.strerror}", where=where) from error
