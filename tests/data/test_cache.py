@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import itertools
 import json
 import os
 import wave
@@ -15,7 +14,6 @@ import pytest
 from avglance.data import cache as room
 from avglance.data.cache import Cache, build_cache, cache_key
 from avglance.data.records import read_dataset
-from avglance.data.unpacked import shift
 from avglance.errors import ArgumentError, DataError
 from avglance.media import write_mp4
 from avglance.views import SILENCE, FileView, ViewSettings, logmel
@@ -134,15 +132,6 @@ def test_an_item_is_a_function_of_its_generator(built, dataset):
     assert not np.array_equal(one["pictures"], other["pictures"])
     still = cache.item(0, None, translate_px=4)
     assert np.array_equal(still["pictures"], cache.item(0)["pictures"])
-
-
-def test_a_shift_moves_and_repeats_the_edge():
-    picture = np.arange(3 * 5 * 5, dtype=np.uint8).reshape(3, 5, 5)
-    moved = np.empty_like(picture)
-    for dy, dx in itertools.product(range(-7, 8), repeat=2):
-        shift(picture, dy, dx, moved)
-        rows, columns = ((np.arange(5) - by).clip(0, 4) for by in (dy, dx))
-        assert np.array_equal(moved, picture[:, rows][:, :, columns]), (dy, dx)
 
 
 def test_translation_stays_within_its_bound(built, dataset):

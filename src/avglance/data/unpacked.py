@@ -51,7 +51,10 @@ def unpacked(entry: Path, shape: tuple[int, ...]) -> NDArray[np.uint8] | None:
     """The pixels of an entry, read as they are indexed; None: they are not there."""
     if not is_unpacked(entry, shape):
         return None
-    return np.memmap(unpacked_path(entry), dtype=np.uint8, mode="r", shape=shape)
+    try:
+        return np.memmap(unpacked_path(entry), dtype=np.uint8, mode="r", shape=shape)
+    except FileNotFoundError:  # taken away since
+        return None
 
 
 def picture(jpeg: bytes, shape: tuple[int, ...]) -> NDArray[np.uint8]:
