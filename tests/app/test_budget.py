@@ -84,8 +84,8 @@ def test_multiply_adds(system) -> None:
 
 
 def test_the_smallest_budget_is_enough_whatever_its_size(system, monkeypatch: pytest.MonkeyPatch) -> None:
-    for before in (100_000, 123_456_249_999, 9_876_543_211_234):
-        monkeypatch.setattr("avglance.systems.budget.look_macs", lambda _, before=before: (before, 1))
+    for macs in ((100_000, 1), (123_456_249_999, 1), (9_876_543_211_234, 1), (100_000, 0)):
+        monkeypatch.setattr("avglance.systems.budget.look_macs", lambda _, macs=macs: macs)
         with pytest.raises(ArgumentError, match="below one look") as error:
             plan(system, TABLE, "0GMAC")
         assert plan(system, TABLE, str(error.value.hint).rsplit(" ", 1)[1]).looks >= 1

@@ -126,6 +126,7 @@ def _macs(system: System, table: ExitTable | None, gmacs: float) -> Plan:
     from avglance.systems.budget import look_macs
 
     before, each = look_macs(system)
+    each = max(each, 1)  # looks of a system that sees nothing are free
     allowed = (gmacs * 1e9 + 0.5 - before) / each  # half a multiply-add for what decimals cannot hold
     if allowed < 1:
         least = math.ceil((before + each) / 1e5) / 1e4
