@@ -36,7 +36,7 @@ def add_kind(kinds: argparse._SubParsersAction[Any]) -> argparse.ArgumentParser:
         "--split",
         choices=SPLITS,
         required=True,
-        help="whose clips; of background a third of the files is for test, always the same ones",
+        help="whose clips; of background a third of the groups is for test, always the same ones",
     )
     _add_settings(parser.add_argument_group("how videos are put together"))
     parser.add_argument(
