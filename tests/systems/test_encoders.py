@@ -248,14 +248,17 @@ def test_the_policy_learns_through_a_frozen_focus():
 
 def test_what_would_stay_random_is_named():
     system = build("tsn", classes=5, focus="mobilenetv1_050", sound="yamnet", encoder_rate=0.0)
+    every = list(system.state_dict())
     with pytest.raises(ArgumentError, match="and focus and sound would stay random"):
-        check_frozen(system, filled=(), started=False)
+        check_frozen(system, fresh=every, filled=())
     with pytest.raises(ArgumentError, match="and sound would stay random") as error:
-        check_frozen(system, filled=("focus",), started=False)
+        check_frozen(system, fresh=every, filled=("focus",))
     assert "--weights" in error.value.hint
-    check_frozen(system, filled=("focus", "sound"), started=False)
-    check_frozen(system, filled=(), started=True)
-    check_frozen(checks.small_system("tsn"), filled=(), started=False)
+    check_frozen(system, fresh=every, filled=("focus", "sound"))
+    check_frozen(system, fresh=["head.0.weight"], filled=())
+    with pytest.raises(ArgumentError, match="and focus would stay random"):
+        check_frozen(system, fresh=[next(n for n in every if n.startswith("encode_focus."))], filled=())
+    check_frozen(checks.small_system("tsn"), fresh=every, filled=())
 
 
 # ---- from files ----

@@ -127,3 +127,12 @@ def test_a_run_of_an_earlier_version_goes_on(tiny, tmp_path):
     assert run(tiny, asked, out) == out / "model"
     with pytest.raises(ArgumentError, match=r"encoder_rate was 1\.0, now 0\.5"):
         run(tiny, replace(asked, changes={**NANO, "encoder_rate": 0.5}), out)
+
+
+def test_a_start_whose_encoder_does_not_fit_leaves_no_frozen_one_random(tiny, files, tmp_path):
+    first = run(tiny, settings({}, encoder_rate=1.0, sound="small", picture="small"), tmp_path / "first")
+    asked = settings({}, encoder_rate=0.0, sound="small")
+    with pytest.raises(ArgumentError, match="as they are, and picture would stay random"):
+        run(tiny, replace(asked, start=str(first)), tmp_path / "run")
+    look = {"picture": files["picture"]}
+    assert run(tiny, replace(asked, start=str(first), weights=look), tmp_path / "run").is_dir()

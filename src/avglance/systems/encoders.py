@@ -111,23 +111,24 @@ def freeze_encoders(system: System, share: float) -> None:
         system.freeze(*(ENCODER + sense for sense in encoders_of(system)))
 
 
-def check_frozen(system: System, *, filled: Collection[str], started: bool) -> None:
+def check_frozen(system: System, *, fresh: Collection[str], filled: Collection[str]) -> None:
     """Raises ArgumentError where an encoder would stay at its random weights.
 
     Args:
         system: newly built.
+        fresh: names of the weights that no model gave.
         filled: senses whose encoders get weights from files.
-        started: whether the system begins with the weights of a model.
     """
-    fresh = [
+    random = [
         sense
         for sense, encoder in encoders_of(system).items()
         if ENCODER + sense in system.frozen and sense not in filled
+        if any(name.startswith(f"{ENCODER}{sense}.") for name in fresh)
         if not (isinstance(encoder, TimmEncoder) and system.settings.pretrained)
     ]
-    if fresh and not started:
+    if random:
         raise ArgumentError(
-            f"encoder_rate 0 keeps the encoders as they are, and {' and '.join(fresh)} would stay random",
+            f"encoder_rate 0 keeps the encoders as they are, and {' and '.join(random)} would stay random",
             where="train",
             hint="give them weights (--weights, --start), or an encoder_rate above 0",
         )

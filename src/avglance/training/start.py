@@ -86,7 +86,8 @@ def train(
         torch.default_generator.manual_seed(seed_of(settings.seed, WEIGHTS))
         system = build(settings.system, classes=len(dataset.classes), **settings.changes)
     going_on = newest(out / runfolder.RESUME) is not None or (out / runfolder.MODEL).is_dir()
-    begun, taken = _begin(system, settings, dataset, going_on=going_on)
+    begun, taken, fresh = _begin(system, settings, dataset, going_on=going_on)
+    check_frozen(system, fresh=fresh, filled=settings.weights)
     filled = _fill_encoders(system, settings, going_on=going_on)
     k = system.check_budget(max(1, round(system.max_k / 4)) if settings.budget is None else settings.budget)
     share_epochs(system.stages(), settings.epochs)  # what is wrong there is told before anything is written
@@ -128,18 +129,20 @@ def train(
     return out / runfolder.MODEL
 
 
-def _begin(system: System, settings: TrainSettings, dataset: Dataset, *, going_on: bool) -> tuple[str, str]:
-    """The warm start: checksum of the weights it began with, and what was taken of them, in words.
+def _begin(
+    system: System, settings: TrainSettings, dataset: Dataset, *, going_on: bool
+) -> tuple[str, str, list[str]]:
+    """The warm start: checksum of the weights it began with, what was taken in words, names of fresh ones.
 
     A run that has a state of its own goes on from that; the model it began with may have gone.
     """
     if not settings.start:
-        return "", ""
+        return "", "", [] if going_on else list(system.state_dict())
     if going_on:
         try:
-            return weights_of(settings.start)[0], ""
+            return weights_of(settings.start)[0], "", []
         except CheckpointError:
-            return "", ""
+            return "", "", []
     checksum, classes = weights_of(settings.start)
     heads: set[str] = set()
     if classes != tuple(dataset.classes):  # those whose shape tells how many classes there are
@@ -147,7 +150,7 @@ def _begin(system: System, settings: TrainSettings, dataset: Dataset, *, going_o
         heads = {name for name, x in system.state_dict().items() if other[name].shape != x.shape}
     count, fresh = begin_from(system, settings.start, heads=heads)
     left = f", fresh: {', '.join(fresh[:4])}{' ...' * (len(fresh) > 4)}" if fresh else ""
-    return checksum, f"{count} of {count + len(fresh)} tensors begin as in {settings.start}{left}"
+    return checksum, f"{count} of {count + len(fresh)} tensors begin as in {settings.start}{left}", fresh
 
 
 def _fill_encoders(system: System, settings: TrainSettings, *, going_on: bool) -> dict[str, dict[str, str]]:
@@ -155,7 +158,6 @@ def _fill_encoders(system: System, settings: TrainSettings, *, going_on: bool) -
 
     A run that has a state of its own goes on from that; the files may have gone.
     """
-    check_frozen(system, filled=settings.weights, started=bool(settings.start))
     noted = {sense: {"file": Path(path).name, "sha256": ""} for sense, path in settings.weights.items()}
     try:
         for sense, checksum in load_encoders(system, settings.weights).items():
