@@ -66,13 +66,12 @@ def outcomes(system: System, batches: Batches, k: int, *, device: torch.device) 
                 looks = k
                 found = system(clips.to(device), k)
             prefix = found.scores[:, None] if found.prefix is None else found.prefix
-            counts = clips.visible.sum(1), found.looked.sum(1)
-            tensors = prefix, found.saliency, clips.targets, *counts
+            tensors = prefix, found.saliency, clips.targets, clips.visible.sum(1), found.looked.sum(1)
             rows.append(tuple(x.double().cpu().numpy() for x in tensors))
     finally:
         system.train(was_training)
-    prefix, saliency, truth, *counts = (np.concatenate(column) for column in zip(*rows, strict=True))
-    return Outcomes(prefix, saliency, truth, *(count.astype(np.int64) for count in counts))
+    prefix, saliency, truth, offered, looked = (np.concatenate(column) for column in zip(*rows, strict=True))
+    return Outcomes(prefix, saliency, truth, offered.astype(np.int64), looked.astype(np.int64))
 
 
 def calibrate(
