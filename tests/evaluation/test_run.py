@@ -229,3 +229,10 @@ def test_calibrated_scores_and_videos_of_nothing_known():
 def test_who_cannot_stop_early_says_so():
     with pytest.raises(ArgumentError, match="cannot stop early"):
         evaluate(model(), world(planted(2)), budget=2, sure=(0.5, 0.5))
+
+
+def test_evenly_spaced_moments_are_of_a_fixed_number_of_looks():
+    """With exits the most salient of them would come first, and with a budget in GMACs all are even."""
+    with pytest.raises(ArgumentError, match="evenly spaced moments take a fixed number of looks") as error:
+        evaluate(model(), world(planted(2)), budget=2, control="uniform", sure=(0.5, 0.5))
+    assert "--no-exit" in error.value.hint

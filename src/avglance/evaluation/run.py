@@ -71,6 +71,11 @@ class EvaluationSettings:
             raise ArgumentError(
                 f"control must be one of {', '.join(CONTROLS)}, got {self.control!r}", where="evaluate"
             )
+        if self.control == "uniform" and self.exits:
+            hint = "leave --exit away; with a budget in GMACs add --no-exit"
+            raise ArgumentError(
+                "evenly spaced moments take a fixed number of looks", where="evaluate", hint=hint
+            )
 
 
 def evaluate(
