@@ -28,6 +28,7 @@ def system(random_model: Path):
     [
         ("4", 4.0, ""), (4, 4.0, ""), (" 4 ", 4.0, ""), ("8GMAC", 8.0, "GMAC"), ("0.25GMAC", 0.25, "GMAC"),
         (".5GMAC", 0.5, "GMAC"), ("2s", 2.0, "s"), ("1e-1s", 0.1, "s"), ("-3", -3.0, ""), ("0s", 0.0, "s"),
+        ("999999999999", 999999999999.0, ""),
     ],
 )  # fmt: skip
 def test_budgets_that_are_understood(text: object, amount: float, unit: str) -> None:

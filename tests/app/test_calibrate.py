@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 from pathlib import Path
 
 import pytest
@@ -66,42 +65,67 @@ def test_foreign_classes_and_wrong_budgets_are_refused(
         assert cli.main([*args, *wrong]) == 2
 
 
-def test_only_videos_that_neither_train_nor_test_are_taken(
+def with_splits(world: Path, folder: Path, *splits: str) -> Path:
+    """A dataset of the world's videos, each in the split of its place."""
+    rows = [json.loads(line) for line in (world / "manifest.jsonl").read_text().splitlines()]
+    rows = [row | {"split": split, "truth": None} for row, split in zip(rows, splits, strict=True)]
+    folder.mkdir()
+    (folder / "manifest.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    (folder / "dataset.json").write_text(json.dumps({"root": str(world)}))
+    return folder
+
+
+def test_of_splits_the_one_held_out_is_taken_and_never_all(
     world: Path,
     random_model: Path,
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(calibrate, "LEAST_VIDEOS", 1)
-    folder = tmp_path / "parts"
-    shutil.copytree(world, folder, ignore=shutil.ignore_patterns(".cache"))
-
-    def split(*names: str) -> None:
-        rows = [json.loads(line) for line in (world / "manifest.jsonl").read_text().splitlines()]
-        told = [json.dumps(row | {"split": name}) for row, name in zip(rows, names, strict=True)]
-        (folder / "manifest.jsonl").write_text("\n".join(told))
-
-    args = ["calibrate", str(random_model), str(folder), "--quiet", "--out", str(tmp_path / "sure")]
-    split("train", "val", "val", "test")
-    assert cli.main(args) == 0
+    monkeypatch.setattr(calibrate, "LEAST_VIDEOS", 2)
+    words = ["calibrate", str(random_model), "--quiet", "--out", str(tmp_path / "sure")]
+    held = with_splits(world, tmp_path / "held", "train", "validation", "val", "test")
+    assert cli.main([*words, str(held)]) == 0
     assert "calibrated on 2 videos" in capsys.readouterr().out
-    card = json.loads((tmp_path / "sure" / "card.json").read_text())
-    assert card["calibration"]["data"]["split"] == "validation"
-    split("train", "test", "test", "test")
-    assert cli.main([*args, "--force"]) == 2
-    assert "the splits are train, test" in capsys.readouterr().err
-    assert cli.main([*args, "--force", "--split", "test"]) == 0
-    assert "calibrated on 3 videos" in capsys.readouterr().out
+    assert api.load(tmp_path / "sure", device="cpu").card["calibration"]["data"]["split"] == "validation"
+    other = with_splits(world, tmp_path / "other", "train", "train", "test", "test")
+    assert cli.main([*words, str(other), "--force"]) == 2
+    assert "the splits are train, test, none is called validation" in capsys.readouterr().err
+    assert cli.main([*words, str(other), "--force", "--split", "test"]) == 0
 
 
-def test_the_videos_that_trained_a_model_do_not_calibrate_it(
-    world: Path, random_model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+def test_what_trained_it_is_refused_and_what_calibrated_it_is_told(
+    world: Path,
+    random_model: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     from avglance.data.records import read_dataset
     from avglance.systems.store import load_model, save_with_card
 
-    loaded, trained = load_model(random_model), {"data": {"sha256": read_dataset(world).sha256}}
-    model = save_with_card(loaded, tmp_path / "trained", loaded.card | trained)
-    assert cli.main(["calibrate", str(model), str(world), "--out", str(tmp_path / "sure"), "--quiet"]) == 2
-    assert "trained this model" in capsys.readouterr().err
+    monkeypatch.setattr(calibrate, "LEAST_VIDEOS", 4)
+    model = load_model(random_model)
+    card = model.card | {"data": {"sha256": read_dataset(world).sha256}}
+    trained, sure = save_with_card(model, tmp_path / "trained", card), tmp_path / "sure"
+    assert cli.main(["calibrate", str(trained), str(world), "--out", str(sure), "--quiet"]) == 2
+    assert "these videos trained the model" in capsys.readouterr().err
+    assert cli.main(["eval", str(trained), str(world), "--quiet"]) == 0
+    assert "! these are the videos of its training" in capsys.readouterr().out
+    assert cli.main(["calibrate", str(random_model), str(world), "--out", str(sure), "--quiet"]) == 0
+    assert cli.main(["eval", str(sure), str(world), "--quiet"]) == 0
+    assert "! these videos calibrated it" in capsys.readouterr().out
+
+
+def test_a_place_that_cannot_be_is_no_bug(
+    world: Path,
+    random_model: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(calibrate, "LEAST_VIDEOS", 4)
+    (tmp_path / "file").write_text("x")
+    out = tmp_path / "file" / "sure"
+    assert cli.main(["calibrate", str(random_model), str(world), "--out", str(out), "--quiet"]) == 2
+    assert f"{out}: cannot be written" in capsys.readouterr().err

@@ -234,3 +234,18 @@ def test_commands_import_nothing_heavy_before_they_run() -> None:
         [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False
     )
     assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize(
+    "error",
+    [MemoryError("Unable to allocate 18.0 GiB"), RuntimeError("DefaultCPUAllocator: can't allocate memory")],
+)
+def test_no_memory_is_no_bug(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], error: Exception
+) -> None:
+    def full(argv: object) -> int:
+        raise error
+
+    monkeypatch.setattr(cli, "run_command", full)
+    assert cli.main(["tag", "x.mp4"]) == 2
+    assert "there is not enough memory\nhint: take fewer videos" in capsys.readouterr().err

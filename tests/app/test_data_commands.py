@@ -115,3 +115,13 @@ def test_names_and_labels_do_not_reach_the_terminal_as_they_are(tmp_path, capsys
     (tmp_path / "a\x1b[31m" / "x.mp4").write_bytes(b"<html>")
     assert cli.main(["data", "check", str(tmp_path)]) == 2
     assert "\x1b" not in capsys.readouterr().err
+
+
+def test_check_shows_videos_of_no_split_apart(tmp_path, make_clip, capsys):
+    for n in range(2):
+        make_clip(tmp_path / f"{n}.mp4", seconds=4 + n)
+    (tmp_path / "list.csv").write_text("path,label,split\n0.mp4,rain,train\n1.mp4,rain,\n")
+    assert cli.main(["data", "check", str(tmp_path / "list.csv")]) == 6
+    out = capsys.readouterr().out
+    assert "\n  no split             1" in out
+    assert "       train    no split\n" in out

@@ -74,6 +74,7 @@ def test_it_makes_a_folder_that_check_and_reader_take(tmp_path, capsys):
         ("c.csv out --videos 1 --seed 1 --split train --share nan 1", "share=(nan, 1.0)"),
         ("c.csv out --videos 1 --seed 1 --split train", "c.csv: there is no such file"),
         ("c.csv out --videos 0 --seed 1 --split train", "videos=0"),
+        ("c.csv out --videos 10000000000 --seed 1 --split train", "videos from 1 to 1000000"),
         ("c.csv out --videos 1 --seed -1 --split train", "seed=-1"),
         ("c.csv out --videos 1 --seed 1 --split train --workers 0", "workers=0"),
         ("c.csv out --videos 1 --seed 1 --split train --fps inf", "fps=inf"),

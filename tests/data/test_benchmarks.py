@@ -389,3 +389,18 @@ def test_a_table_may_hold_videos_that_show_none_of_the_classes(home):
     assert [(record.labels, record.unknown) for record in dataset.records] == [(("rain",), False), ((), True)]
     assert dataset.classes == ("rain",)
     assert "each of 1 videos shows one of 1 class; 1 more show none" in dataset.labels_told
+
+
+@pytest.mark.parametrize("known", ["", "a.mp4,rain\n"])
+def test_videos_labelled_unknown_stay_so(home, known):
+    lay(home, "a.mp4", "b.mp4")
+    file = note(home, "list.csv", f"path,label\n{known}b.mp4,unknown\n")
+    make_from_list(file, home / "videos", home / "out")
+    dataset = read_dataset(home / "out")
+    assert [record.unknown for record in dataset.records] == [False, True][-len(dataset) :]
+    assert dataset.classes == read_dataset(file_in(home, file)).classes
+
+
+def file_in(home, file):
+    """The list beside its videos."""
+    return note(home / "videos", file.name, file.read_text())

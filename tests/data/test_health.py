@@ -119,3 +119,9 @@ def test_wrong_values_are_told_before_work(tmp_path, clips):
     (tmp_path / "manifest.jsonl").write_text('{"path": "0.mp4", "labels": ["rain"], "truth": "t.json"}\n')
     with pytest.raises(DataError, match="not a truth file"):
         check_dataset(read_dataset(tmp_path))
+
+
+def test_videos_that_show_no_class_are_a_finding(tmp_path, clips):
+    shutil.copy(clips[0], tmp_path / "0.mp4")
+    found = check_dataset(table(tmp_path, ["0.mp4,unknown,,,,"]), workers=1)
+    assert by_kind(found) == {"tiny": [("no video shows a class", ())]}

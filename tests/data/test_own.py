@@ -219,7 +219,7 @@ def test_a_wrong_row_is_named_with_its_line(tmp_path, row, says):
         ("path,lable\n", "no field is called 'lable'", "did you mean 'label'?"),
         ("path,label,file\n", "two fields for one thing: path and file", ""),
         ("path\n", "no column is called labels or label", "path,label"),
-        ("a.mp4,rain\n", "no field is called 'a.mp4'", "known: "),
+        ("a.mp4,rain\n", "none of these names a column: a.mp4, rain", "such as path,label; known: "),
         ("", "the table is empty", "path,label"),
         ("path,label\n", "has no row", ""),
         (b"path,label\nrain/a.mp4,caf\xe9\n", "not text in UTF-8", "save it again"),
@@ -323,3 +323,24 @@ def test_other_files_are_no_dataset(tmp_path):
 )
 def test_times_as_people_write_them(text, value):
     assert seconds(text, "start_s", "here") == value
+
+
+def test_what_is_in_no_split_is_told_and_left_out(tmp_path):
+    lay(tmp_path)
+    rows = "rain/a.mp4,rain,train\nwind/d.webm,wind,train\nrain/deep/b c.mkv,rain,\n"
+    file = table(tmp_path, "path,label,split\n" + rows)
+    dataset = read_training(file)
+    assert len(dataset) == 2
+    assert "left out: 1 videos that are in no split" in dataset.notes
+    assert not any("left out" in note for note in read_dataset(file).notes)
+
+
+def test_a_training_takes_two_classes_and_unknown_is_none(tmp_path):
+    lay(tmp_path)
+    file = table(tmp_path, "path,label\nrain/a.mp4,rain\nwind/d.webm,unknown\n")
+    assert read_dataset(file).labels_told == (
+        "single label: each of 1 videos shows one of 1 class; 1 more show none (unknown)"
+    )
+    with pytest.raises(DataError, match="takes two classes, here is 'rain'") as error:
+        read_training(file)
+    assert "'unknown'" in error.value.hint

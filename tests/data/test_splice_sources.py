@@ -64,6 +64,8 @@ def test_paths_may_begin_in_the_folder_above(folder):
         ("a.mp4,rain,1,train\na.mp4,snow,1,train\n", "line 3: a.mp4 stands in .*line 2 too"),
         ("a.mp4,rain,1,train\nb.mp4,rain,1,test\n", "line 3: group rain/g1 is in test here and in train in"),
         ("a.mp4,rain,s,train\nb.mp4,snow,s,test\n", "line 3: group s is in test here and in train in"),
+        ("a.mp4,rain,1,train\n./a.mp4,rain,2,test\n", r"line 3: \./a.mp4 stands in .*line 2 too"),
+        ('a.mp4,"ra\nin",1,train\n', "line 3: the label .* holds a control character"),
         (f"{'n' * 300}.mp4,rain,1,train\n", "is missing"),
         ('a.mp4,"rain,1,train\n', "cannot be read as CSV"),
     ],
@@ -88,6 +90,20 @@ def test_what_is_no_such_table_is_named(folder):
         read_clips(folder / "clips.csv")
 
 
+def test_a_clip_without_a_group_is_alone_whatever_its_namesakes_are_called(folder):
+    for name in ("monday/01.mp4", "tuesday/01.mp4"):
+        (folder / name).parent.mkdir()
+        (folder / name).write_bytes(b"x")
+    clips = read_clips(table(folder, HEAD + "monday/01.mp4,rain,,train\ntuesday/01.mp4,rain,,test\n"))
+    assert [c.group for c in clips] == ["rain/monday/01", "rain/tuesday/01"]
+
+
+def test_one_file_by_two_paths_does_not_get_into_both_splits(folder):
+    rows = f"a.mp4,rain,1,train\n{folder.name}/a.mp4,rain,2,test\n"
+    with pytest.raises(DataError, match=r"line 3: .*/a.mp4 stands in .*line 2 too"):
+        read_clips(table(folder, HEAD + rows))
+
+
 # --- background -----------------------------------------------------------------------------------
 
 
@@ -109,6 +125,23 @@ def test_a_label_or_a_folder_may_be_the_background(tmp_path):
     assert [c.name for c in events] == ["a", "b", "c"]
     assert [c.name.removeprefix(tmp_path.name) for c in behind] == ["/1.mp4", "/sub/2.MKV"]
     assert all(c.behind and c.split == "background" for c in behind)
+
+
+def test_each_background_file_counts_once(tmp_path):
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "1.mp4").write_bytes(b"")
+    rows = [clip("a", "rain", "train")]
+    for named in ([str(tmp_path), str(tmp_path / "in")], [str(tmp_path), str(tmp_path)]):
+        _, behind = choose_background(rows, named)
+        assert [c.name for c in behind] == [f"{tmp_path.name}/in/1.mp4"]
+
+
+def test_unknown_is_no_class_but_may_be_background():
+    rows = [clip("a", "rain", "train"), clip("b", "unknown", "train"), clip("c")]
+    with pytest.raises(DataError, match="'unknown' says that no class is there"):
+        choose_background(rows, [])
+    events, behind = choose_background(rows, ["unknown"])
+    assert ([c.name for c in events], [c.name for c in behind]) == (["a"], ["b"])
 
 
 def test_what_is_no_background_is_said(tmp_path):

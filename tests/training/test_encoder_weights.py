@@ -89,6 +89,16 @@ def test_frozen_encoders_leave_a_training_as_they_came(tiny, files, tmp_path):
         assert all(torch.equal(x, net[name]) for name, x in kind().net.state_dict().items()), sense
 
 
+def test_a_frozen_encoder_that_its_start_has_in_another_kind_is_refused(tiny, files, tmp_path):
+    first = run(tiny, settings({}), tmp_path / "first")
+    other = {**NANO, "glance_side": 48, "sound": "yamnet", "encoder_rate": 0.0}  # a small picture encoder
+    asked = TrainSettings(system="avgn_nano", changes=other, epochs=3, batch=4, start=str(first))
+    with pytest.raises(ArgumentError, match="and picture would stay random"):
+        run(tiny, asked, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+    run(tiny, replace(asked, changes={**NETS, "encoder_rate": 0.0}), tmp_path / "same")
+
+
 def test_weights_come_over_those_of_a_start(tiny, files, tmp_path):
     first = run(tiny, settings({}), tmp_path / "first")
     told = []

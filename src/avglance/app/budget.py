@@ -72,8 +72,8 @@ def parse(budget: object) -> tuple[float, str]:
         near = known.get(unit.lower())
         hint = f"write {number}{near}" if near else _EXAMPLES
         raise ArgumentError(what, where="budget", hint=hint)
-    if not unit and not re.fullmatch(r"[+-]?[0-9]{1,9}", number):
-        raise ArgumentError(f"looks come in whole numbers, got {number}", where="budget", hint=f"{_EXAMPLES}")
+    if not unit and not re.fullmatch(r"[+-]?[0-9]{1,20}", number):
+        raise ArgumentError(f"looks come in whole numbers, got {number}", where="budget", hint=_EXAMPLES)
     amount = float(number)
     if not math.isfinite(amount):
         raise ArgumentError(f"a budget of {text} is not finite", where="budget", hint=_EXAMPLES)

@@ -13,11 +13,11 @@ from avglance.app.render import clean
 from avglance.errors import ArgumentError, DataError
 
 ENTRIES = ("calibration", "unknown", "exits")
-PREFER = ("validation",)
 EPILOG = """The weights stay as they are; the card of the new folder holds a temperature for each number of
 looks, the thresholds below which a video is called unknown, and those that let --exit stop early. Training
 does the same with the videos it held out: this is for models that were trained before, and for videos of your
-own. Videos labelled "unknown" help to choose. Evaluate on videos other than these."""
+own. Videos labelled "unknown" help to choose. Evaluate on videos other than these: of a dataset with splits
+the one called validation is taken, or the one that --split names."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -25,7 +25,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.epilog = EPILOG
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.add_argument("model", metavar="MODEL", help="shipped model or model folder")
-    parser.add_argument("data", metavar="DATA", type=Path, help="dataset folder that did not train it")
+    parser.add_argument(
+        "data",
+        metavar="DATA",
+        type=Path,
+        help="dataset folder, folder of folders, or table; not what trained it",
+    )
     parser.add_argument(
         "--split", metavar="NAME", help="only this part (default: validation, where there are parts)"
     )
@@ -57,7 +62,7 @@ def run(args: argparse.Namespace) -> int:
     usual = loaded.card.get("budget")
     usual = usual if isinstance(usual, int) else min(DEFAULT_LOOKS, loaded.system.max_k)
     k = loaded.system.check_budget(usual if args.budget is None else args.budget)
-    dataset = _held_out(args, loaded.card)
+    dataset = _held_out(args, loaded)
     known, strangers = _sides(args, dataset, loaded)
     from avglance.training.calibrate import LEAST_VIDEOS, calibrate
 
@@ -74,22 +79,19 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _held_out(args: argparse.Namespace, card: dict[str, Any]) -> Any:
-    """The dataset, or its part, that neither trained the model nor is there to test it.
+def _held_out(args: argparse.Namespace, loaded: Any) -> Any:
+    """The videos to calibrate by: never those that a training or an evaluation would take by itself."""
+    from avglance.data.records import HELD_OUT, read_dataset
+    from avglance.systems.store import saw
 
-    Raises:
-        DataError: it has parts and none is for this, or it trained the model.
-    """
-    from avglance.data.records import read_dataset
-
-    dataset = read_dataset(args.data, split=args.split, prefer=PREFER)
+    dataset = read_dataset(args.data, split=args.split, prefer=(HELD_OUT,))
     if dataset.splits and not dataset.split:
-        what = f"the splits are {', '.join(dataset.splits)}, none to calibrate on"
-        raise DataError(what, where=str(args.data), hint="--split names one that neither trains nor tests")
-    trained = card.get("data")
-    if isinstance(trained, dict) and trained.get("sha256") == dataset.sha256:
-        hint = "what a model has learned says nothing about other videos"
-        raise DataError("these videos trained this model", where=str(args.data), hint=hint)
+        there = ", ".join(dataset.splits)
+        hint = "--split names one; it must not train the model, and figures are for another one"
+        raise DataError(f"the splits are {there}, none is called {HELD_OUT}", where=str(args.data), hint=hint)
+    if "trained" in saw(loaded, dataset.sha256):
+        hint = "its scores on them say nothing of other videos: take some that it has not seen"
+        raise DataError("these videos trained the model", where=str(args.data), hint=hint)
     return dataset
 
 

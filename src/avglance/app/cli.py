@@ -163,13 +163,25 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # `| head` has seen enough: leave quietly, also when Python flushes at its end
         _drop_output()
         return PIPE_CLOSED
-    except OSError as error:
-        if error.errno not in NO_ROOM:
+    except (OSError, MemoryError, RuntimeError) as error:
+        told = _no_room(error)
+        if told is None:
             raise
+        return complain(told)
+
+
+def _no_room(error: Exception) -> ArgumentError | None:
+    """What to say of a disk or a memory that is full, in numpy or torch too; None: it is neither."""
+    if isinstance(error, OSError):
+        if error.errno not in NO_ROOM:
+            return None
         _drop_output()
-        where = error.filename or "the output"
-        what = f"{where} cannot be written: {error.strerror}"
-        return complain(ArgumentError(what, hint="make room, or write elsewhere"))
+        what = f"{error.filename or 'the output'} cannot be written: {error.strerror}"
+        return ArgumentError(what, hint="make room, or write elsewhere")
+    if not isinstance(error, MemoryError) and not re.search("allocate memory|out of memory", str(error)):
+        return None
+    hint = "take fewer videos at once (--batch), or smaller settings"
+    return ArgumentError("there is not enough memory", hint=hint)
 
 
 def _drop_output() -> None:

@@ -125,9 +125,10 @@ def table(dataset: Dataset, found: Health, ink: Ink) -> list[str]:
     lines = [f"{ink(name, 'bold')}: {listed} videos, {dataset.labels_told}"]
     lines += [f"  {clean(note)}" for note in dataset.notes]
     lines.append(ink(f"  {'split':<14}{'videos':>8}{'hours':>8}{'sound':>8}{'spans':>8}", "cyan"))
+    rest = "no split" if dataset.splits else "all"
     for one in (part(name, dataset, found) for name in parts(dataset)):
         cells = f"{one['videos']:>8}{one['hours']:>8.2f}{one['with_sound']:>8}{one['with_spans']:>8}"
-        lines.append(f"  {clean(one['split'] or 'all', 14):<14}{cells}")
+        lines.append(f"  {clean(one['split'] or rest, 14):<14}{cells}")
     lines += _classes(dataset, found, ink)
     for kind in WORDS:
         if alike := [finding for finding in found.findings if finding.kind == kind]:
@@ -138,7 +139,8 @@ def table(dataset: Dataset, found: Health, ink: Ink) -> list[str]:
 def _classes(dataset: Dataset, found: Health, ink: Ink) -> list[str]:
     """The classes with their videos in each split, the smallest first."""
     splits = parts(dataset)
-    head = "".join(f"{clean(name or 'videos', 11):>12}" for name in splits)
+    rest = "no split" if dataset.splits else "videos"
+    head = "".join(f"{clean(name or rest, 11):>12}" for name in splits)
     lines = [ink(f"  {'class':<30}{head}", "cyan")]
     ordered = sorted(found.classes.items(), key=lambda item: (item[1].total(), item[0]))
     for name, counts in ordered[:CLASSES]:

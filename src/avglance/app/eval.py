@@ -28,6 +28,10 @@ TOLD = {
     "true_both": "told the moments and the places",
     "uniform": "looked at evenly spaced moments, whatever their saliency",
 }
+SEEN = {
+    "trained": "these are the videos of its training: the figures say how well it knows them by heart",
+    "calibrated": "these videos calibrated it: its scores are less good on others, and exits less sure",
+}
 EPILOG = """The table goes to stdout; --json prints one JSON object in its place; --out keeps that object with
 one row a video. What is measured against a known event (moment recall, patch hit, spans) appears where the
 dataset holds its truth.
@@ -258,6 +262,9 @@ def _head(found: dict[str, Any], ink: Ink) -> list[str]:
         )
     if found["unknown_classes"]:
         lines.append(f"  ! the model does not know {_names(found['unknown_classes'])}: counted as misses")
+    lines += [f"  ! {SEEN[word]}" for word in found.get("seen_before", ())]
+    if "train" in found["data"].get("splits", {}):
+        lines.append("  ! all splits together, train among them: --split takes one")
     return lines
 
 

@@ -29,8 +29,7 @@ from avglance.data.glanceworld_world import (
     WIDTH,
     World,
 )
-from avglance.data.making import begin, each, missing, paths, processes, write_text
-from avglance.errors import ArgumentError
+from avglance.data.making import begin, check_numbers, each, missing, paths, processes, write_text
 from avglance.media.writer import write_mp4
 
 __all__ = [
@@ -76,10 +75,7 @@ def make_world(
         ArgumentError: ``videos``, ``seed`` or ``workers`` is out of range.
         DataError: the folder holds something else.
     """
-    if videos < 1 or seed < 0:
-        raise ArgumentError(
-            f"videos={videos}, seed={seed}", where="make_world", hint="videos >= 1, seed >= 0"
-        )
+    check_numbers(videos, seed, "make_world")
     workers = processes(workers, videos, "make_world")
     folder = Path(out)
     begin(folder, _card(world, videos, seed), ("kind", "version", "seed", "world"))

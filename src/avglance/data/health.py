@@ -205,6 +205,8 @@ def _group_leaks(dataset: Dataset) -> Iterator[Finding]:
 def _few(dataset: Dataset, classes: dict[str, Counter[str]]) -> Iterator[Finding]:
     """Classes with too few videos to learn from, and those that a split lacks."""
     learns = TRAIN if TRAIN in dataset.splits else None
+    if not classes:
+        yield Finding("tiny", "no video shows a class")
     for name, counts in classes.items():
         here = counts.total() if learns is None else counts[learns]
         lacking = [split for split in dataset.splits if not counts[split]]

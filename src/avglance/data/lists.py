@@ -82,6 +82,9 @@ def _header(names: list[str], where: str) -> list[str]:
     """Our names of the columns."""
     while names and not names[-1]:
         names = names[:-1]
+    if not any(name in _SPELT for name in names):
+        hint = f"the first line names the columns, such as path,label; known: {', '.join(sorted(_SPELT))}"
+        raise DataError(f"none of these names a column: {', '.join(names)[:100]}", where=where, hint=hint)
     check_names(names, _SPELT, where)
     own = [_SPELT[name] for name in names]
     _no_twins(own, names, where)

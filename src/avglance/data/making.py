@@ -18,7 +18,20 @@ from avglance.errors import ArgumentError, DataError
 In = TypeVar("In")
 Out = TypeVar("Out")
 
+MOST_VIDEOS = 1_000_000  # each has a line in the manifest, and a place in a list from the first on
+
 _make: Callable[[Any], Any] | None = None  # what this process makes, where it was started by ``each``
+
+
+def check_numbers(videos: int, seed: int, where: str) -> None:
+    """Refuse a number of videos or a seed that cannot be.
+
+    Raises:
+        ArgumentError: it is so.
+    """
+    if not 1 <= videos <= MOST_VIDEOS or seed < 0:
+        hint = f"videos from 1 to {MOST_VIDEOS}, a seed of at least 0"
+        raise ArgumentError(f"videos={videos}, seed={seed}", where=where, hint=hint)
 
 
 def begin(folder: Path, wanted: dict[str, Any], same: Iterable[str]) -> None:

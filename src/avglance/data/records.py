@@ -60,8 +60,8 @@ __all__ = [
 ]
 
 MANIFEST, WORLD = "manifest.jsonl", "dataset.json"
-TRAIN = "train"
-TEST = ("test", "validation")
+TRAIN, HELD_OUT = "train", "validation"
+TEST = ("test", HELD_OUT)
 """The splits to evaluate on: the first of them that a dataset has."""
 _KEYS = {"path", "labels", "group", "truth", "split", "spans"}
 
@@ -150,7 +150,7 @@ def read_dataset(
     """
     source = _source(Path(data), None if root is None else Path(root))
     if not source.rows:
-        raise DataError("the manifest has no row", where=source.place)
+        raise DataError("has no row", where=source.place)
     splits = Counter(row.record.split for row in source.rows if row.record.split)
     part = _part(splits, split, prefer, source.place)
     classes = _class_names(source)
@@ -158,6 +158,8 @@ def read_dataset(
     if part:  # the classes come from all rows, and shape the weights
         digest.update(json.dumps([part, classes]).encode())
     rows = [row for row in source.rows if not part or row.record.split == part]
+    loose = len(source.rows) - splits.total() if part else 0
+    notes = (f"left out: {loose} videos that are in no split",) if loose else ()
     for row in rows:
         digest.update(row.stamp)
     return Dataset(
@@ -169,7 +171,7 @@ def read_dataset(
         root=source.root,
         split=part,
         splits=dict(splits),
-        notes=source.notes,
+        notes=(*source.notes, *notes),
     )
 
 
@@ -177,13 +179,18 @@ def read_training(data: str | Path) -> Dataset:
     """What of a dataset is there to train on: its split ``train``, or everything where it has no splits.
 
     Raises:
-        DataError: it has splits, and none of them is ``train``; or as :func:`read_dataset`.
+        DataError: it has splits, and none of them is ``train``; fewer than two classes; or as
+            :func:`read_dataset`.
     """
     dataset = read_dataset(data, prefer=(TRAIN,))
     if dataset.splits and not dataset.split:
         there = ", ".join(dataset.splits)
         hint = f"one of them must be called {TRAIN}, or none be given"
         raise DataError(f"the splits are {there}, none to train on", where=str(data), hint=hint)
+    if len(dataset.classes) < 2:
+        there = ", ".join(map(repr, dataset.classes)) or "none"
+        hint = f"videos of anything else may be labelled {UNKNOWN!r}, but that is no class"
+        raise DataError(f"a training takes two classes, here is {there}", where=str(data), hint=hint)
     return dataset
 
 

@@ -16,7 +16,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from avglance.data.making import begin, each, missing, paths, processes, write_text
+from avglance.data.making import begin, check_numbers, each, missing, paths, processes, write_text
 from avglance.data.splice_reel import Reel
 from avglance.data.splice_script import Plan, Script, draw_script, longest_piece
 from avglance.data.splice_settings import SPLITS, Splice, Split
@@ -65,10 +65,7 @@ def make_splice(
         ArgumentError: a number is out of range, or there are too few classes for decoys.
         DataError: a row or a clip is not what it should be, or the folder holds something else.
     """
-    if videos < 1 or seed < 0:
-        raise ArgumentError(
-            f"videos={videos}, seed={seed}", where="make_splice", hint="videos >= 1, seed >= 0"
-        )
+    check_numbers(videos, seed, "make_splice")
     workers = processes(workers, max(videos, 2), "make_splice")
     plan = make_plan(Path(clips), split, settings or Splice(), background, workers=workers)
     folder = Path(out)

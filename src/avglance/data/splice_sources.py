@@ -18,9 +18,11 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 
 from avglance.data.own import VIDEO
+from avglance.data.rows import check_label
 from avglance.data.splice_settings import SPLITS, Split
 from avglance.errors import ArgumentError, DataError, MediaError
 from avglance.media import VideoReader
+from avglance.types import UNKNOWN
 
 COLUMNS = ("path", "label", "group", "split")
 BACKGROUND = "background"
@@ -67,12 +69,13 @@ def read_clips(path: Path) -> list[Clip]:
         DataError: the file or a row is not what it should be; the message names the row.
     """
     clips: list[Clip] = []
-    seen: dict[str, str] = {}
+    seen: dict[Path, str] = {}  # a file may be spelt in several ways: a.mp4, ./a.mp4
     for where, row in _rows(path):
         clip = _clip(row, path.parent, where)
-        if clip.name in seen:
-            raise DataError(f"{clip.name} stands in {seen[clip.name]} too", where=where)
-        seen[clip.name] = where
+        file = clip.path.resolve()
+        if file in seen:
+            raise DataError(f"{clip.name} stands in {seen[file]} too", where=where)
+        seen[file] = where
         clips.append(clip)
     if not clips:
         raise DataError("has no row", where=str(path))
@@ -116,6 +119,7 @@ def _clip(row: dict[str, str], folder: Path, where: str) -> Clip:
         raise DataError(f"path {name!r} leads out of the folder", where=where, hint=hint)
     if not row["label"]:
         raise DataError("the label is empty", where=where)
+    check_label(row["label"], where)
     if row["split"] not in (*SPLITS, BACKGROUND):
         known = ", ".join((*SPLITS, BACKGROUND))
         raise DataError(f"split must be one of {known}, got {row['split']!r}", where=where)
@@ -136,7 +140,9 @@ def _is_file(path: Path) -> bool:
 def _group(row: dict[str, str]) -> str:
     """A number is a number within its class; a name is a name everywhere; without either a clip is alone."""
     if not row["group"]:
-        return f"{row['label']}/{PurePosixPath(row['path']).stem}"
+        path = PurePosixPath(row["path"])
+        alone = path.stem if row["split"] == BACKGROUND else path.with_suffix("")
+        return f"{row['label']}/{alone}"
     return f"{row['label']}/g{row['group']}" if row["group"].isdigit() else row["group"]
 
 
@@ -164,7 +170,7 @@ def choose_background(clips: Sequence[Clip], named: Sequence[str]) -> tuple[list
 
     Raises:
         ArgumentError: a name is neither a label nor a folder.
-        DataError: there is no background.
+        DataError: there is no background, a file of it belongs to a class, or a class is called unknown.
     """
     labels = {clip.label for clip in clips}
     chosen = {name for name in named if name in labels}
@@ -175,8 +181,13 @@ def choose_background(clips: Sequence[Clip], named: Sequence[str]) -> tuple[list
     if not background:
         hint = "rows with split `background`, or --background with a label or a folder"
         raise DataError("no clip is background", hint=hint)
+    background = list({clip.path.resolve(): clip for clip in reversed(background)}.values())[::-1]
     events = [c for c in clips if c.split != BACKGROUND and c.label not in chosen]
     _check_apart(events, background)
+    for clip in events:
+        if clip.label == UNKNOWN:
+            hint = "make these rows background, or give their class a name"
+            raise DataError(f"{UNKNOWN!r} says that no class is there", where=clip.where, hint=hint)
     home = {clip.group: clip.split for clip in clips if clip.split != BACKGROUND}
     return events, [replace(c, behind=True, split=home.get(c.group, c.split)) for c in background]
 

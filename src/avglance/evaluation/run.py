@@ -26,6 +26,7 @@ from avglance.evaluation.controls import shared_labels, sound_donors
 from avglance.evaluation.summary import Run, summarise
 from avglance.systems.base import Stopping, System
 from avglance.systems.calibration import Judgement
+from avglance.systems.store import saw
 from avglance.types import Failure
 
 if TYPE_CHECKING:
@@ -162,7 +163,11 @@ def evaluate(
             about=_about(model, dataset)
             | {"settings": asdict(settings) | _grid(system, k) | {"cached": cache is not None}},
             calibrated="calibration" in model.card,
-            notes={"unknown_classes": unknown, "donors_sharing_a_label": shared},
+            notes={
+                "unknown_classes": unknown,
+                "donors_sharing_a_label": shared,
+                "seen_before": list(saw(model, dataset.sha256)),
+            },
         )
     )
 
@@ -241,6 +246,7 @@ def _about(model: LoadedModel, dataset: Dataset) -> dict[str, Any]:
 def _about_data(dataset: Dataset) -> dict[str, Any]:
     """The dataset; its split and what is known of the list that it was made from, where it has them."""
     told: dict[str, Any] = {"kind": dataset.kind, "sha256": dataset.sha256, "videos": len(dataset.records)}
-    more = {"split": dataset.split, "listed": dataset.listed}
+    more: dict[str, Any] = {"split": dataset.split, "listed": dataset.listed}
     more |= {"list_sha256": str(dataset.world.get("list_sha256") or "")}
+    more |= {"splits": {} if dataset.split else dataset.splits}
     return told | {name: value for name, value in more.items() if value}

@@ -130,7 +130,7 @@ def check_frozen(system: System, *, fresh: Collection[str], filled: Collection[s
         raise ArgumentError(
             f"encoder_rate 0 keeps the encoders as they are, and {' and '.join(random)} would stay random",
             where="train",
-            hint="give them weights (--weights, --start), or an encoder_rate above 0",
+            hint="give them weights (--weights, or a --start with the same), or an encoder_rate above 0",
         )
 
 

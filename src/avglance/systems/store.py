@@ -108,7 +108,7 @@ def save_with_card(
         overwrite: as for ``save_model``.
 
     Raises:
-        ArgumentError: the card is no JSON, or the folder exists.
+        ArgumentError: the card is no JSON, or the folder exists or cannot be written.
     """
     check_free(Path(folder), overwrite)
     card_text = _card_text(card)
@@ -118,7 +118,11 @@ def save_with_card(
             shutil.copyfile(model.folder / name, temporary / name)
         (temporary / CARD).write_text(card_text, encoding="utf-8")
 
-    return _write_whole(Path(folder), fill)
+    try:
+        return _write_whole(Path(folder), fill)
+    except OSError as error:
+        hint = "make room, or name another folder"
+        raise ArgumentError(f"cannot be written: {error.strerror}", where=str(folder), hint=hint) from error
 
 
 def check_free(folder: Path, overwrite: bool) -> None:
@@ -179,6 +183,14 @@ def load_model(folder: str | Path, device: torch.device | str = "cpu") -> Loaded
     _fill(system, folder / WEIGHTS)
     system.toy = bool(card.get("toy", False))
     return LoadedModel(system.to(device).eval(), classes, card, folder, sums[WEIGHTS])
+
+
+def saw(model: LoadedModel, sha256: str) -> tuple[str, ...]:
+    """What the model has done before with the dataset of this hash: ``trained``, ``calibrated``."""
+    calibration = model.card.get("calibration")
+    entries = {"trained": model.card, "calibrated": calibration if isinstance(calibration, dict) else {}}
+    told = {word: entry.get("data") for word, entry in entries.items()}
+    return tuple(word for word, x in told.items() if isinstance(x, dict) and x.get("sha256") == sha256)
 
 
 def begin_from(system: System, folder: str | Path, *, heads: Collection[str] = ()) -> tuple[int, list[str]]:

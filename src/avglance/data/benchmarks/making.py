@@ -128,7 +128,8 @@ def make_from_list(list_file: Path, videos: Path, out: Path, *, force: bool = Fa
     records = [row.record for row in source.rows]
     listed = Counter(record.split for record in records)
     classes = sorted({label for record in records for label in record.labels})
-    world = {"root": os.path.abspath(videos), "classes": classes, "annotations": _hashes([list_file])}
+    world: dict[str, Any] = {"root": os.path.abspath(videos), "annotations": _hashes([list_file])}
+    world |= {"classes": classes} if classes else {}
     write(out, world, [_row_of(record, videos) for record in records], [])
     return Made(out, dict(listed), dict(listed), (), source.notes)
 
