@@ -307,7 +307,7 @@ def _cell(column: str, row: Row, said: dict[str, str]) -> str:
         "decode": lambda: short_time(row["seconds_by_stage"].get("decode", 0.0)),
         "training": lambda: long_time(_mean(row, "training_s") or 0.0),
         "difference": lambda: _difference(row),
-        "verdict": lambda: said.get(row["name"], ""),
+        "verdict": lambda: said.get(row["name"], "") if row["control"] == "none" else "",
     }
     return cells[column]()
 
