@@ -34,7 +34,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     add = parser.add_argument
     add("data", metavar="DATA", type=Path, help="dataset folder, folder of folders (classes), or table")
-    add("--system", required=True, metavar="NAME", help="avgn_nano, avgn, tsn_nano or tsn")
+    add(
+        "--system",
+        required=True,
+        metavar="NAME",
+        help="avgn_nano, avgn_mobile, avgn, tsn_nano, tsn_mobile or tsn",
+    )
     add("--out", required=True, type=Path, metavar="RUN", help="run folder, new or of the same run")
     add("--epochs", type=int, default=15, metavar="N", help="over all stages (default: 15)")
     add("--batch", type=int, metavar="B", help="videos a step (default: what the rates are meant for)")
@@ -78,6 +83,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="keep decoded videos as raw pixels too: 20 times the room (8 MB a video for avgn_nano), no "
         "JPEG to decode in any epoch",
+    )
+    add(
+        "--features",
+        type=int,
+        default=0,
+        choices=(1, 3),
+        help="with frozen encoders: ask them once, about 1 or 3 pictures a snippet; epochs then take seconds",
     )
     add(
         "--workers",
@@ -127,6 +139,7 @@ def run(args: argparse.Namespace) -> int:
         precision=args.precision,
         start=None if args.start is None else os.fspath(find_model(args.start)),
         weights=weights,
+        features=args.features,
     )
     first = os.environ.get("RANK", "0") == "0"  # of the processes that a launcher may have started
     quiet = args.quiet or not first
@@ -273,7 +286,7 @@ def _bars() -> tuple[Callable[[Told], None], Callable[[], None]]:
             return
         if told.phase not in bars:
             close()
-            unit = "video" if told.phase == "cache" else "step"
+            unit = "step" if told.phase == "train" else "video"
             bars[told.phase] = tqdm(
                 total=told.total, initial=told.done, desc=told.phase, unit=unit, file=sys.stderr
             )

@@ -254,6 +254,7 @@ class Cache:
 
     Attributes:
         records: the dataset's records whose entry is there, in the dataset's order.
+        numbers: the place of each in the dataset.
 
     Raises:
         DataError: there is no cache of this dataset and these settings.
@@ -269,7 +270,7 @@ class Cache:
                 where=str(folder),
                 hint="a changed dataset or view has a cache of its own: build_cache makes it",
             )
-        self._numbers = numbers
+        self.numbers = numbers
         self.records = tuple(dataset.records[n] for n in numbers)
         place = {name: c for c, name in enumerate(dataset.classes)}
         self.targets = np.zeros((len(numbers), len(dataset.classes)), dtype=np.float32)
@@ -277,16 +278,22 @@ class Cache:
             self.targets[row, [place[label] for label in record.labels]] = 1.0
 
     def __len__(self) -> int:
-        return len(self._numbers)
+        return len(self.numbers)
 
     def item(
-        self, i: int, rng: np.random.Generator | None = None, *, translate_px: int = 0
+        self,
+        i: int,
+        rng: np.random.Generator | None = None,
+        *,
+        translate_px: int = 0,
+        candidate: int = CENTRE,
     ) -> dict[str, Any]:
         """One video as training wants it.
 
         Args:
             i: which, 0 <= i < len.
-            rng: draws a candidate picture a snippet, and the translation; None: exact centres, nothing moved.
+            rng: draws a candidate picture a snippet, and the translation; None: nothing is moved, and
+            candidate: number of the picture of each snippet that is taken then; the exact centre is 1.
             translate_px: each picture is moved by up to so many pixels each way, its edges repeated.
 
         Returns:
@@ -300,7 +307,7 @@ class Cache:
             small = {
                 name: held.get_tensor(name) for name in ("visible", "audible", "times", "ends", "sounds")
             }
-            drawn = _draw(small["visible"], rng)
+            drawn = draw_candidates(small["visible"], rng, candidate)
             pictures = self._pictures(i, held, small["ends"], drawn)
             if rng is not None and translate_px:
                 pictures = _moved(pictures, rng, translate_px)
@@ -313,6 +320,15 @@ class Cache:
             "times": small["times"][drawn],
             "targets": self.targets[i],
         }
+
+    def source(self, i: int) -> str:
+        """What names the file that the entry of a video was made from.
+
+        Raises:
+            DataError: the entry is damaged.
+        """
+        with self._open(i) as held:
+            return str(held.metadata()["source"])
 
     def facts(self, i: int) -> tuple[float, int, int]:
         """Duration in seconds, width and height in pixels of one video.
@@ -327,7 +343,7 @@ class Cache:
     @contextmanager
     def _open(self, i: int) -> Iterator[Any]:
         """The entry of a video; inside, whatever is wrong with it becomes a DataError."""
-        entry = _entry(self.folder, self._numbers[i])
+        entry = _entry(self.folder, self.numbers[i])
         try:
             with safe_open(entry, framework="numpy") as held:
                 yield held
@@ -347,7 +363,7 @@ class Cache:
     ) -> Sequence[NDArray[np.uint8]]:
         """The drawn pictures (3, S, S) of an entry, one a snippet."""
         shape = _pixels_shape(self.settings)
-        pixels = unpacked(_entry(self.folder, self._numbers[i]), shape)
+        pixels = unpacked(_entry(self.folder, self.numbers[i]), shape)
         if pixels is not None:
             return [pixels[t, c] for t, c in zip(*drawn, strict=True)]
         begins = np.concatenate([[0], ends.ravel()[:-1]]).reshape(ends.shape)
@@ -369,13 +385,19 @@ def _moved(
     return list(out)
 
 
-def _draw(
-    visible: NDArray[np.bool_], rng: np.random.Generator | None
+def draw_candidates(
+    visible: NDArray[np.bool_], rng: np.random.Generator | None, candidate: int = CENTRE
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """(snippet, candidate) of each snippet: the centre, or one drawn (the centre where that is missing)."""
+    """(snippet, candidate) of each snippet: the one named, or one drawn; the centre where that is missing.
+
+    Args:
+        visible: which pictures are there, bool (T, candidates).
+        rng: makes the draw; None: the one that ``candidate`` names.
+        candidate: its number.
+    """
     every = np.arange(len(visible))
-    chosen = np.full(len(visible), CENTRE)
-    if rng is not None:
-        drawn = rng.integers(0, CANDIDATES, size=len(visible))
-        chosen = np.where(visible[every, drawn], drawn, CENTRE)
-    return every, chosen
+    if rng is None:
+        chosen = np.full(len(visible), candidate)
+    else:
+        chosen = rng.integers(0, CANDIDATES, size=len(visible))
+    return every, np.where(visible[every, chosen], chosen, CENTRE)

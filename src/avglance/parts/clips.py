@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -25,6 +25,8 @@ class Clips:
         audible: whether the snippet has sound, bool, shape (B, T).
         times: middle of each snippet in seconds, float64, shape (B, T).
         targets: 1 for every true class, float32, shape (B, C).
+        known: what a system's frozen encoders say of the videos (``System.know``), each (B, T, ...), by name;
+            where there is any, pictures and sounds are ``blank``: shapes without content.
 
     Raises:
         ShapeError: a shape or a type is another one.
@@ -36,6 +38,7 @@ class Clips:
     audible: Tensor
     times: Tensor
     targets: Tensor
+    known: Mapping[str, Tensor] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if self.pictures.ndim != 5 or self.pictures.shape[2] != 3:
@@ -66,10 +69,18 @@ class Clips:
             )
 
     @classmethod
-    def stack(cls, items: Sequence[Mapping[str, NDArray[Any]]]) -> Clips:
+    def stack(cls, items: Sequence[Mapping[str, Any]]) -> Clips:
         """A batch of single videos, as a cache gives them: arrays by field, without the axis B."""
-        names = [f.name for f in fields(cls)]
-        return cls(**{name: torch.from_numpy(np.stack([item[name] for item in items])) for name in names})
+
+        def side_by_side(arrays: Sequence[NDArray[Any]]) -> Tensor:
+            first = arrays[0]
+            if first.size > 1 and not any(first.strides):
+                return blank(len(arrays), *first.shape, dtype=torch.from_numpy(first.flat[:1]).dtype)
+            return torch.from_numpy(np.stack(arrays))
+
+        names = items[0].get("known", {})
+        known = {name: side_by_side([item["known"][name] for item in items]) for name in names}
+        return cls(known=known, **{name: side_by_side([item[name] for item in items]) for name in _ARRAYS})
 
     def __len__(self) -> int:
         return self.pictures.shape[0]
@@ -86,15 +97,34 @@ class Clips:
 
     def to(self, device: torch.device | str) -> Clips:
         """The same batch on another device."""
-        return Clips(**{f.name: getattr(self, f.name).to(device) for f in fields(self)})
+        return self._each(lambda x: x.to(device))
 
     def take(self, indices: Sequence[int] | Tensor) -> Clips:
         """The videos of these numbers, in this order (B is the number of indices)."""
         index = torch.as_tensor(indices, dtype=torch.int64, device=self.device)
-        return Clips(**{f.name: getattr(self, f.name)[index] for f in fields(self)})
+        return self._each(lambda x: x[index])
 
     def at(self, snippets: Tensor) -> Clips:
         """Each video's snippets of these numbers, int64 (B, N) -> a batch of N snippets a video."""
         rows = torch.arange(len(self), device=self.device)[:, None]
-        parts = {f.name: getattr(self, f.name)[rows, snippets] for f in fields(self) if f.name != "targets"}
-        return Clips(targets=self.targets, **parts)
+        return self._each(lambda x: x[rows, snippets] if x is not self.targets else x)
+
+    def _each(self, pick: Callable[[Tensor], Tensor]) -> Clips:
+        """The batch of what ``pick`` makes of each of its tensors; blank ones stay blank."""
+
+        def picked(x: Tensor) -> Tensor:
+            if x.numel() < 2 or any(x.stride()):
+                return pick(x)
+            few = pick(x[(slice(None), slice(None), *[slice(0, 1)] * (x.ndim - 2))])
+            return blank(*few.shape[:2], *x.shape[2:], dtype=x.dtype, device=few.device)
+
+        known = {name: picked(x) for name, x in self.known.items()}
+        return Clips(known=known, **{name: picked(getattr(self, name)) for name in _ARRAYS})
+
+
+_ARRAYS = ("pictures", "sounds", "visible", "audible", "times", "targets")
+
+
+def blank(*shape: int, dtype: torch.dtype, device: torch.device | str = "cpu") -> Tensor:
+    """Zeros of any shape in the room of one number."""
+    return torch.zeros((), dtype=dtype, device=device).expand(shape)

@@ -152,3 +152,22 @@ def cell_corner(cells: Tensor, size: tuple[int, int]) -> Tensor:
     if w == 1:
         x = torch.full_like(x, 0.5)
     return torch.stack([y, x], dim=-1)
+
+
+def box_cell(boxes: Tensor, size: tuple[int, int]) -> Tensor:
+    """The cell, of a map of ``size`` (h, w), whose patch lies nearest to each of the boxes, int64 (n,).
+
+    The way back from ``cell_corner`` and ``corner_to_box``.
+
+    Args:
+        boxes: (x0, y0, x1, y1) as fractions of the square, of one side below 1, shape (n, 4).
+        size: of the map.
+
+    >>> box_cell(torch.tensor([[0.25, 0.5, 0.75, 1.0]]), (3, 3))
+    tensor([7])
+    """
+    h, w = size
+    room = (1 - (boxes[:, 2:] - boxes[:, :2])).clamp(min=1e-6)
+    x, y = (boxes[:, :2] / room).clamp(0, 1).unbind(1)
+    cells: Tensor = (y * (h - 1)).round().long() * w + (x * (w - 1)).round().long()
+    return cells

@@ -15,8 +15,10 @@ if TYPE_CHECKING:
 SYSTEMS = {  # name on the command line -> class and settings
     "avgn": ("avglance.systems.avgn:AVGN", "paper"),
     "avgn_nano": ("avglance.systems.avgn:AVGN", "nano"),
+    "avgn_mobile": ("avglance.systems.avgn:AVGN", "mobile"),
     "tsn": ("avglance.systems.tsn:TSN", "paper"),
     "tsn_nano": ("avglance.systems.tsn:TSN", "nano"),
+    "tsn_mobile": ("avglance.systems.tsn:TSN", "mobile"),
 }
 
 __all__ = ["SYSTEMS", "build", "settings_of", "system_class"]
@@ -81,7 +83,7 @@ def build(name: str, *, classes: int, **changes: Any) -> System:
     Traceback (most recent call last):
         ...
     avglance.errors.ArgumentError: build: no system is called 'avgn_nanno'
-      hint: did you mean 'avgn_nano'? known: avgn, avgn_nano, tsn, tsn_nano
+      hint: did you mean 'avgn_nano'? known: avgn, avgn_nano, avgn_mobile, tsn, tsn_nano, tsn_mobile
     """
     system = system_class(name)(settings_of(name, classes=classes, **changes))
     system.name = name

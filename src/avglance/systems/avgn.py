@@ -23,13 +23,14 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from avglance.errors import ArgumentError
 from avglance.parts.aespa import CellsHidden, TransformerAESPA, build_aespa
 from avglance.parts.clips import Clips
 from avglance.parts.crop import corner_to_box, crop, resize_torch
 from avglance.parts.fusion import PrefixClassifier
 from avglance.parts.heads import AuxHead, NoPicture, NoSound
 from avglance.parts.meter import Meter, Unmetered, resize_macs
-from avglance.parts.policy import HeatmapPolicy, RecurrentPolicy
+from avglance.parts.policy import HeatmapPolicy, RecurrentPolicy, box_cell, cell_corner
 from avglance.parts.saliency import AVTeST, Saliency, pick_moments
 from avglance.systems.avgn_looks import Looks, look_closely
 from avglance.systems.avgn_losses import avgn_losses
@@ -140,13 +141,10 @@ class AVGN(System):
         """
         maps, v = spend.run("glance", self.encode_picture, pictures, rows=visible.nonzero()[:, 0])
         _, a = spend.run("glance", self.encode_sound, sounds, rows=audible.nonzero()[:, 0])
-        return Glimpse(
-            spread(maps, visible),
-            self.no_picture(spread(v, visible), visible),
-            self.no_sound(spread(a, audible), audible),
-            visible,
-            audible,
-        )
+        return self._glimpse(spread(maps, visible), spread(v, visible), spread(a, audible), visible, audible)
+
+    def _glimpse(self, maps: Tensor, v: Tensor, a: Tensor, visible: Tensor, audible: Tensor) -> Glimpse:
+        return Glimpse(maps, self.no_picture(v, visible), self.no_sound(a, audible), visible, audible)
 
     def choose(self, seen: Glimpse, *, spend: Meter | Unmetered) -> Saliency:
         """Saliency of every snippet, by AV-TeST."""
@@ -292,10 +290,7 @@ class AVGN(System):
         near = torch.zeros((*order.shape, self.encode_focus.width), device=order.device)
         if self.settings.switches.patch != "none":
             index = flat_places(order, clips.snippets).flatten()
-            patches = crop(
-                clips.pictures.flatten(0, 1), boxes.flatten(0, 1), self.settings.patch_side, index=index
-            )
-            near = self.focus(patches, rows=index, spend=free).reshape(*order.shape, -1)
+            near = self.focus_clips(clips, boxes.flatten(0, 1), index).reshape(*order.shape, -1)
             near = near * looked[..., None]
         used, logits = along(seen.visible, order), self.classifier(self.fuse(seen, order, near))
         return self._decide(seen, saliency, Looks(order, used, looked, boxes, near, logits), spend=free)
@@ -303,8 +298,57 @@ class AVGN(System):
     def glance_clips(self, clips: Clips, visible: Tensor, audible: Tensor) -> Glimpse:
         """Light features of all of a batch; what the masks (B, T) leave out is taken for missing."""
         visible, audible = visible & self.settings.switches.see, audible & self.settings.switches.listens
+        if clips.known:
+            maps, v, a = (clips.known[name].float() for name in ("map", "picture", "sound"))
+            return self._glimpse(maps, v, a, visible, audible)
         pictures = resize_torch(clips.pictures.flatten(0, 1), self.settings.glance_side)
         return self.glance(pictures, clips.sounds.flatten(0, 1), visible, audible, spend=Unmetered())
+
+    def focus_clips(self, clips: Clips, boxes: Tensor, index: Tensor) -> Tensor:
+        """Close features (n, D) of the boxes (n, 4) in the batch's pictures number ``index`` (n,).
+
+        Of what is known, those of the cell of the map that lies nearest.
+        """
+        if clips.known:
+            cells = box_cell(boxes, self.policy.size)
+            return clips.known["cells"].flatten(0, 1)[index, cells].float()
+        patches = crop(clips.pictures.flatten(0, 1), boxes, self.settings.patch_side, index=index)
+        return self.focus(patches, rows=index, spend=Unmetered())
+
+    @torch.no_grad()
+    def know(self, clips: Clips) -> dict[str, Tensor]:
+        """Light features (map, picture, sound), and close ones of whole squares and of the map's cells.
+
+        Shapes (B, T, Dv, h, w), (B, T, Dv), (B, T, Da), (B, T, Dl) and (B, T, h w, Dl).
+
+        Raises:
+            ArgumentError: patches may lie anywhere (recurrent policy), or are no patches (whole).
+        """
+        s, B, T = self.settings, len(clips), clips.snippets
+        if s.policy != "heatmap" or s.switches.patch == "whole":
+            raise ArgumentError(
+                f"policy {s.policy} with patch {s.switches.patch} looks at other places than the map's cells",
+                where=self.name or "AVGN",
+                hint="policy heatmap, or train without --features",
+            )
+        everywhere = torch.ones_like(clips.visible)
+        seen = self.glance_clips(clips, everywhere, everywhere)
+        pictures = clips.pictures.flatten(0, 1)
+        corners = cell_corner(torch.arange(self.policy.size[0] * self.policy.size[1]), self.policy.size)
+        boxes = corner_to_box(corners, s.patch_side, s.source_side).to(clips.device)
+        index = torch.arange(B * T, device=clips.device)
+        cells = [self.focus_clips(clips, box.expand(B * T, 4), index) for box in boxes]
+        whole = self.focus(pictures, rows=index, spend=Unmetered()) if self.sees_squares else cells[0]
+        near = {
+            "whole": whole.reshape(B, T, -1),
+            "cells": torch.stack(cells, 1).reshape(B, T, len(cells), -1),
+        }
+        return {"map": seen.map, "picture": seen.picture, "sound": seen.sound} | near
+
+    @property
+    def sees_squares(self) -> bool:
+        """Whether the focus encoder takes whole squares: not where it is built for the patch's size."""
+        return getattr(self.encode_focus, "size", None) is None
 
     @torch.no_grad()
     def recognise(

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from avglance.parts.aespa import TransformerAESPA
 from avglance.parts.clips import Clips
-from avglance.parts.crop import corner_to_box, crop
+from avglance.parts.crop import corner_to_box
 from avglance.parts.losses import (
     classification,
     draw_labels,
@@ -145,11 +145,9 @@ def two_branches(
     s, w = system.settings, system.settings.switches
     if not closely(system):
         return torch.zeros((*order.shape, system.encode_focus.width), device=order.device), None
-    if (
-        w.patch == "policy"
-        and not trains(system.policy)
-        and getattr(system.encode_focus, "size", None) is None
-    ):
+    if w.patch == "policy" and not trains(system.policy) and system.sees_squares:
+        if clips.known:
+            return along(clips.known["whole"], order).float(), None
         squares = along(clips.pictures, order).flatten(0, 1)  # nothing says yet where to look: at everything
         return system.encode_focus(squares)[1].reshape(*order.shape, -1), None
     corners, weights = _draw(system, seen, order, rng)  # (B, L, n, 2), (B, L, n)
@@ -161,12 +159,14 @@ def two_branches(
     boxes = corner_to_box(flat, s.patch_side, s.source_side)
     if w.patch == "whole":
         boxes = boxes.new_tensor([0.0, 0.0, 1.0, 1.0]).expand_as(boxes)
-    patches = crop(clips.pictures.flatten(0, 1), boxes, s.patch_side, index=places)
     cut = weights.numel()
     if corners.requires_grad:  # apart, or batch norm would carry the random branch to the policy
-        drawn, other = (system.encode_focus(x)[1] if len(x) else x for x in (patches[:cut], patches[cut:]))
+        drawn, other = (
+            system.focus_clips(clips, boxes[part], places[part]) if len(places[part]) else boxes[:0]
+            for part in (slice(None, cut), slice(cut, None))
+        )
     else:
-        drawn, other = system.encode_focus(patches)[1].tensor_split([cut])
+        drawn, other = system.focus_clips(clips, boxes, places).tensor_split([cut])
     near = (drawn.reshape(*weights.shape, -1) * weights[..., None]).sum(2)
     return near, other.reshape(*order.shape, -1) if len(other) else None
 

@@ -236,6 +236,21 @@ class AVGNSettings:
             switches=AVGNSwitches(teacher="fused", auxiliary_at="salient"),
         )  # fmt: skip
 
+    @classmethod
+    def mobile(cls) -> AVGNSettings:
+        """MobileNets for real video: V1 0.5 at 96 px and YAMNet glance, V2 looks at patches.
+
+        Meant for pretrained encoders (``--weights``), and for little data: frozen until told otherwise.
+        """
+        return cls(
+            resize_side=224, source_side=224, glance_side=96, patch_side=128,
+            picture="mobilenetv1_050", sound="yamnet", focus="mobilenetv2_100_same", policy="heatmap",
+            choose_width=64, choose_hidden=128, aim_width=64, aim_hidden=128, answer_width=256,
+            train_looks=8, dropout=0.5, drop_sound=0.3, drop_pictures=0.05,
+            optimiser="adamw", rate=1e-3, encoder_rate=0.0, batch=32,
+            switches=AVGNSwitches(teacher="fused"),
+        )  # fmt: skip
+
     @property
     def view(self) -> ViewSettings:
         """How AVGN wants its videos."""

@@ -171,6 +171,14 @@ class System(nn.Module):
         """The answer from a view, asking only for what is used."""
         raise NotImplementedError
 
+    def know(self, clips: Clips) -> dict[str, Tensor]:
+        """All that its encoders may be asked about a batch, each (B, T, ...): becomes ``Clips.known``.
+
+        Raises:
+            ArgumentError: what they will be asked cannot be told beforehand.
+        """
+        raise ArgumentError("its encoders must see each batch", where=self.name or type(self).__name__)
+
     def stages(self) -> list[Stage]:
         """How it is trained."""
         raise NotImplementedError

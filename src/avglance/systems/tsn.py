@@ -109,6 +109,15 @@ class TSNSettings:
             drop_pictures=0.05, optimiser="adamw", rate=3e-3, batch=24,
         )  # fmt: skip
 
+    @classmethod
+    def mobile(cls) -> TSNSettings:
+        """The close look and the sound encoder of ``avgn_mobile``, on whole source squares."""
+        return cls(
+            resize_side=224, source_side=224, focus="mobilenetv2_100_same", sound="yamnet", head_width=256,
+            dropout=0.5, drop_sound=0.3, drop_pictures=0.05, optimiser="adamw", rate=1e-3,
+            encoder_rate=0.0, batch=32,
+        )  # fmt: skip
+
     @property
     def view(self) -> ViewSettings:
         """How TSN wants its videos: its "glance" is the whole source square."""
@@ -156,8 +165,10 @@ class TSN(System):
         """
         _, v = spend.run("focus", self.encode_focus, pictures, rows=visible.nonzero()[:, 0])
         _, a = spend.run("focus", self.encode_sound, sounds, rows=audible.nonzero()[:, 0])
-        v, a = self.no_picture(spread(v, visible), visible), self.no_sound(spread(a, audible), audible)
-        return torch.cat([v, a], dim=-1)
+        return self._joined(spread(v, visible), spread(a, audible), visible, audible)
+
+    def _joined(self, v: Tensor, a: Tensor, visible: Tensor, audible: Tensor) -> Tensor:
+        return torch.cat([self.no_picture(v, visible), self.no_sound(a, audible)], dim=-1)
 
     def answer(self, features: Tensor, used: Tensor, *, spend: Meter | Unmetered) -> tuple[Tensor, Tensor]:
         """Logits (B, C), averaged over the snippets in use (B, N), and those of each snippet (B, N, C)."""
@@ -188,8 +199,21 @@ class TSN(System):
         return self._decide(features, order, some.visible, audible, spend=free)
 
     def _features(self, clips: Clips, visible: Tensor, audible: Tensor) -> Tensor:
+        if clips.known:
+            v, a = (clips.known[name].float() for name in ("focus", "sound"))
+            return self._joined(v, a, visible, audible)
         pictures, sounds = clips.pictures.flatten(0, 1), clips.sounds.flatten(0, 1)
         return self.focus(pictures, sounds, visible, audible, spend=Unmetered())
+
+    @torch.no_grad()
+    def know(self, clips: Clips) -> dict[str, Tensor]:
+        """Features of whole squares (focus), (B, T, Dl), and of sounds, (B, T, Da)."""
+        lead = len(clips), clips.snippets
+        v, a = (
+            self.encode_focus(clips.pictures.flatten(0, 1))[1],
+            self.encode_sound(clips.sounds.flatten(0, 1))[1],
+        )
+        return {"focus": v.unflatten(0, lead), "sound": a.unflatten(0, lead)}
 
     @torch.no_grad()
     def recognise(self, view: View, k: int, *, meter: Meter | None = None) -> Decision:

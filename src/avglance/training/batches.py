@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from avglance.data.cache import Cache
+from avglance.data.cache import CENTRE, Cache
 from avglance.data.records import Record
 from avglance.errors import DataError
 from avglance.parts.clips import Clips
@@ -87,24 +87,24 @@ class Batches:
         rows = [order[n * self.size : (n + 1) * self.size].tolist() for n in range(start, self.steps)]
         yield from self._read([team.share(row) if team else row for row in rows], epoch)
 
-    def plain(self) -> Iterator[Clips]:
-        """All videos in order, exact centres, nothing moved."""
+    def plain(self, *, candidate: int = CENTRE) -> Iterator[Clips]:
+        """All videos in order, nothing moved; of each snippet the exact centre, or another candidate."""
         rows = [self.indices[n : n + self.size].tolist() for n in range(0, len(self.indices), self.size)]
-        yield from self._read(rows, None)
+        yield from self._read(rows, None, candidate)
 
-    def _item(self, index: int, epoch: int | None) -> dict[str, Any]:
+    def _item(self, index: int, epoch: int | None, candidate: int) -> dict[str, Any]:
         if epoch is None:
-            return self.cache.item(index)
+            return self.cache.item(index, candidate=candidate)
         rng = draws(self.seed, ITEM, epoch, index)
         return self.cache.item(index, rng, translate_px=self.translate_px)
 
-    def _read(self, rows: list[list[int]], epoch: int | None) -> Iterator[Clips]:
+    def _read(self, rows: list[list[int]], epoch: int | None, candidate: int = CENTRE) -> Iterator[Clips]:
         pool = ThreadPoolExecutor(self.workers, thread_name_prefix="read-ahead")
         waiting: deque[list[Future[dict[str, Any]]]] = deque()
         try:
             for n in range(len(rows) + AHEAD):
                 if n < len(rows):
-                    waiting.append([pool.submit(self._item, index, epoch) for index in rows[n]])
+                    waiting.append([pool.submit(self._item, index, epoch, candidate) for index in rows[n]])
                 if n >= AHEAD:
                     yield Clips.stack([future.result() for future in waiting.popleft()])
         finally:

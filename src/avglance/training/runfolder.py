@@ -23,7 +23,7 @@ from avglance.training.settings import TrainSettings
 
 RUN, DATA, METRICS, RESUME, MODEL = "run.json", "data.json", "metrics.jsonl", "resume", "model"
 
-UNSAID = {"system_settings.encoder_rate": 1.0}
+UNSAID = {"system_settings.encoder_rate": 1.0, "features": 0}
 """Settings that runs of earlier versions do not say, and what they were."""
 
 

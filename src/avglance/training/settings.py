@@ -26,6 +26,8 @@ class TrainSettings:
         start: a model folder whose weights the training begins with where name and shape fit; None: fresh.
         weights: a safetensors file for each encoder (by its sense, such as "picture") that begins with the
             weights of one, over those of ``start``.
+        features: pictures a snippet of which frozen encoders are asked once, before the first epoch: 1 or 3
+            (``training.features``); 0: in each epoch anew.
     """
 
     system: str
@@ -39,6 +41,7 @@ class TrainSettings:
     precision: Literal["float32", "bf16"] = "float32"
     start: str | None = None
     weights: Mapping[str, str] = field(default_factory=dict)
+    features: int = 0
 
     def __post_init__(self) -> None:
         if self.epochs < 1:
@@ -53,6 +56,8 @@ class TrainSettings:
             raise ArgumentError(f"budget must be at least 1, got {self.budget}", where="TrainSettings")
         if self.clip is not None and not self.clip >= 0:
             raise ArgumentError(f"clip must not be negative, got {self.clip}", where="TrainSettings")
+        if self.features not in (0, 1, 3):
+            raise ArgumentError(f"features must be 0, 1 or 3, got {self.features}", where="TrainSettings")
         if self.precision not in ("float32", "bf16"):
             raise ArgumentError(
                 f"precision must be 'float32' or 'bf16', got {self.precision!r}", where="TrainSettings"
@@ -64,13 +69,13 @@ class Told:
     """What a training tells while it runs.
 
     Attributes:
-        phase: "cache", "train" or "note".
+        phase: "cache", "features", "train" or "note".
         done: videos or steps done in this phase.
         total: in all.
         text: a sentence for a person ("note"), or the figures of the last steps.
     """
 
-    phase: Literal["cache", "train", "note"]
+    phase: Literal["cache", "features", "train", "note"]
     done: int = 0
     total: int = 0
     text: str = ""

@@ -21,6 +21,7 @@ from avglance.training import runfolder
 from avglance.training.batches import Batches, split
 from avglance.training.calibrate import calibrate
 from avglance.training.draws import WEIGHTS, seed_of
+from avglance.training.features import FeatureCache, build_features, check_features, features_folder
 from avglance.training.loop import Loop
 from avglance.training.machine import accelerator_for, device_name, own_draws, readers, share_threads
 from avglance.training.rates import share_epochs
@@ -88,6 +89,8 @@ def train(
     going_on = newest(out / runfolder.RESUME) is not None or (out / runfolder.MODEL).is_dir()
     begun, taken, fresh = _begin(system, settings, dataset, going_on=going_on)
     check_frozen(system, fresh=fresh, filled=settings.weights)
+    if settings.features:
+        check_features(system)
     filled = _fill_encoders(system, settings, going_on=going_on)
     k = system.check_budget(max(1, round(system.max_k / 4)) if settings.budget is None else settings.budget)
     share_epochs(system.stages(), settings.epochs)  # what is wrong there is told before anything is written
@@ -117,6 +120,8 @@ def train(
         lambda: _fill(dataset, system, home, hear, workers=workers, skip_broken=skip_broken, unpack=unpack)
     )
     kept = Cache(dataset, system.view_settings, home)
+    if settings.features:
+        kept = _ask_once(system.to(accelerator.device), kept, settings, team, hear)
     loop = _loop(system, accelerator, settings, kept, out=out, k=k, save_s=60 * save_minutes, hear=hear)
     for batches in (loop.training, loop.held_out):
         if workers and batches is not None:
@@ -200,6 +205,24 @@ def _fill(
     if built.broken:
         hear(Told("note", text=f"{len(built.broken)} videos cannot be read and are left out"))
     return True
+
+
+def _ask_once(
+    system: System, cache: Cache, settings: TrainSettings, team: Team, hear: Callable[[Told], None]
+) -> Cache:
+    """The cache that hands out what the encoders say; the first process asks them."""
+    how: dict[str, Any] = {"pictures": settings.features, "precision": settings.precision}
+    team.ask_first(
+        lambda: build_features(
+            system,
+            cache,
+            **how,
+            device=team.device,
+            workers=readers(team),
+            progress=lambda done, total: hear(Told("features", done, total)),
+        )
+    )
+    return FeatureCache(cache, features_folder(system, cache, **how))
 
 
 def _loop(
