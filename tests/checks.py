@@ -17,6 +17,7 @@ from avglance.views import LOGMEL_MACS
 T, S, C = 6, 48, 7
 FIELDS = ("scores", "saliency", "looked", "order", "boxes", "evidence")
 
+AWAKE = {"encoder_rate": 1.0, "dropout": 0.2, "drop_sound": 0.2}
 SMALL = {
     "avgn": {
         "picture": "small", "sound": "small", "focus": "small", "glance_side": 32, "patch_side": 20,
@@ -27,8 +28,15 @@ SMALL = {
         "glance_side": 32, "patch_side": 20, "choose_width": 16, "choose_hidden": 24, "aim_width": 16,
         "aim_hidden": 24, "answer_width": 32,
     },
+    "avgn_mobile": {  # its encoders: test_encoders
+        **AWAKE,
+        "picture": "small", "sound": "small", "focus": "small", "glance_side": 32, "patch_side": 20,
+        "choose_width": 16, "choose_hidden": 24, "aim_width": 16, "aim_hidden": 24, "answer_width": 32,
+        "train_looks": 4,
+    },
     "tsn": {"focus": "small", "sound": "small"},
     "tsn_nano": {"train_snippets": 3},
+    "tsn_mobile": {"focus": "small", "sound": "small", **AWAKE},
 }  # fmt: skip
 
 

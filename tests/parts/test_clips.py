@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 
+import numpy as np
 import pytest
 import torch
 from tests.checks import C, S, T, make_clips
 
 from avglance.errors import ShapeError
+from avglance.parts.clips import Clips, blank
 
 
 def test_sizes():
@@ -39,6 +41,31 @@ def test_to_keeps_what_it_holds():
     there = clips.to("meta")
     assert there.pictures.device.type == "meta"
     assert there.pictures.shape == clips.pictures.shape
+
+
+def test_what_is_known_goes_along_and_blank_pictures_take_no_room():
+    clips = make_clips(3)
+    known = {"sound": torch.arange(3 * T * 2.0).reshape(3, T, 2)}
+    pictures = blank(*clips.pictures.shape, dtype=torch.uint8)
+    clips = dataclasses.replace(clips, pictures=pictures, known=known)
+    some = clips.take([2, 0]).at(torch.tensor([[1, 4], [5, 0]]))
+    assert torch.equal(some.known["sound"][0, 1], known["sound"][2, 4])
+    assert torch.equal(some.known["sound"][1, 0], known["sound"][0, 5])
+    assert some.pictures.shape == (2, 2, 3, S, S)
+    assert some.pictures.untyped_storage().nbytes() == 1
+    assert torch.equal(some.sounds[0, 1], clips.sounds[2, 4])
+
+
+def test_a_stack_of_blank_arrays_is_blank():
+    clips = make_clips(2)
+    arrays = {name: getattr(clips, name) for name in ("sounds", "visible", "audible", "times", "targets")}
+    items = [{name: x[n].numpy() for name, x in arrays.items()} for n in range(2)]
+    known = np.ones((T, 3), np.float16)
+    shown = np.broadcast_to(np.uint8(0), (T, 3, S, S))
+    batch = Clips.stack([item | {"pictures": shown, "known": {"map": known}} for item in items])
+    assert batch.pictures.untyped_storage().nbytes() == 1
+    assert batch.known["map"].shape == (2, T, 3)
+    assert torch.equal(batch.sounds, clips.sounds)
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,8 @@ import torch
 from torch import nn
 
 from avglance.errors import ArgumentError, ShapeError
-from avglance.parts.policy import HeatmapPolicy, RecurrentPolicy, cell_corner, draw_cells
+from avglance.parts.crop import corner_to_box
+from avglance.parts.policy import HeatmapPolicy, RecurrentPolicy, box_cell, cell_corner, draw_cells
 
 
 def test_recurrent_corners_are_inside_and_depend_on_the_moments_before_alone():
@@ -41,6 +42,14 @@ def test_corners_of_cells():
     for i, j in itertools.product(range(3), range(4)):
         assert torch.allclose(corners[i, j], torch.tensor([i / 2, j / 3]))
     assert cell_corner(torch.tensor(0), (1, 1)).tolist() == [0.5, 0.5]
+
+
+@pytest.mark.parametrize("size", [(3, 3), (2, 4), (1, 3), (1, 1)])
+def test_the_cell_of_a_box_is_the_one_that_it_was_made_from(size):
+    cells = torch.arange(size[0] * size[1])
+    boxes = corner_to_box(cell_corner(cells, size), 20, 48)
+    assert torch.equal(box_cell(boxes, size), cells)
+    assert torch.equal(box_cell(boxes + 0.04, size)[:1], cells[:1])  # the nearest
 
 
 def test_heatmap_takes_the_best_cell():

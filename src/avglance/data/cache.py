@@ -322,11 +322,7 @@ class Cache:
         }
 
     def source(self, i: int) -> str:
-        """What names the file that the entry of a video was made from.
-
-        Raises:
-            DataError: the entry is damaged.
-        """
+        """The fingerprint of the file that the entry of a video was made from; raises as ``item``."""
         with self._open(i) as held:
             return str(held.metadata()["source"])
 

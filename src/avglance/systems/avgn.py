@@ -4,7 +4,7 @@ Paper: Audio-Visual Glance Network (ICCV 2023). Read beside it:
   light encoders of both -> AVGN.glance      saliency (AV-TeST)  -> AVGN.choose
   patch policy (AESPA)   -> AVGN.aim         heavy encoder       -> AVGN.focus
   fusion and classes     -> AVGN.answer      every loss          -> avgn_losses
-  looks, one by one      -> avgn_looks
+  looks, one by one      -> avgn_looks        frozen encoders, once -> avgn_known
 Differs from the paper, or fills what it leaves open:
   - widths, loss weights, rates and the log-mel recipe are ours: the paper's are not published;
   - with the heat-map policy both branches (policy and random patches) go through the focus encoder in one
@@ -23,15 +23,15 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from avglance.errors import ArgumentError
 from avglance.parts.aespa import CellsHidden, TransformerAESPA, build_aespa
 from avglance.parts.clips import Clips
 from avglance.parts.crop import corner_to_box, crop, resize_torch
 from avglance.parts.fusion import PrefixClassifier
 from avglance.parts.heads import AuxHead, NoPicture, NoSound
 from avglance.parts.meter import Meter, Unmetered, resize_macs
-from avglance.parts.policy import HeatmapPolicy, RecurrentPolicy, box_cell, cell_corner
+from avglance.parts.policy import HeatmapPolicy, RecurrentPolicy, box_cell
 from avglance.parts.saliency import AVTeST, Saliency, pick_moments
+from avglance.systems.avgn_known import ask_beforehand
 from avglance.systems.avgn_looks import Looks, look_closely
 from avglance.systems.avgn_losses import avgn_losses
 from avglance.systems.avgn_settings import AVGNSettings
@@ -109,6 +109,7 @@ class AVGN(System):
         self.encode_sound = build_encoder(s.sound, "sound", pretrained=s.pretrained)
         self.encode_focus = build_encoder(s.focus, "focus", s.patch_side, pretrained=s.pretrained)
         v, a, near = (e.width for e in (self.encode_picture, self.encode_sound, self.encode_focus))
+        self.sees_squares = getattr(self.encode_focus, "size", None) is None  # not built for patches alone
         self.no_picture, self.no_sound = NoPicture(v), NoSound(a)
         self.saliency = AVTeST(v, a, s.classes, width=s.choose_width, hidden=s.choose_hidden)
         side = self.encode_picture.map_side(s.glance_side)
@@ -315,40 +316,9 @@ class AVGN(System):
         patches = crop(clips.pictures.flatten(0, 1), boxes, self.settings.patch_side, index=index)
         return self.focus(patches, rows=index, spend=Unmetered())
 
-    @torch.no_grad()
     def know(self, clips: Clips) -> dict[str, Tensor]:
-        """Light features (map, picture, sound), and close ones of whole squares and of the map's cells.
-
-        Shapes (B, T, Dv, h, w), (B, T, Dv), (B, T, Da), (B, T, Dl) and (B, T, h w, Dl).
-
-        Raises:
-            ArgumentError: patches may lie anywhere (recurrent policy), or are no patches (whole).
-        """
-        s, B, T = self.settings, len(clips), clips.snippets
-        if s.policy != "heatmap" or s.switches.patch == "whole":
-            raise ArgumentError(
-                f"policy {s.policy} with patch {s.switches.patch} looks at other places than the map's cells",
-                where=self.name or "AVGN",
-                hint="policy heatmap, or train without --features",
-            )
-        everywhere = torch.ones_like(clips.visible)
-        seen = self.glance_clips(clips, everywhere, everywhere)
-        pictures = clips.pictures.flatten(0, 1)
-        corners = cell_corner(torch.arange(self.policy.size[0] * self.policy.size[1]), self.policy.size)
-        boxes = corner_to_box(corners, s.patch_side, s.source_side).to(clips.device)
-        index = torch.arange(B * T, device=clips.device)
-        cells = [self.focus_clips(clips, box.expand(B * T, 4), index) for box in boxes]
-        whole = self.focus(pictures, rows=index, spend=Unmetered()) if self.sees_squares else cells[0]
-        near = {
-            "whole": whole.reshape(B, T, -1),
-            "cells": torch.stack(cells, 1).reshape(B, T, len(cells), -1),
-        }
-        return {"map": seen.map, "picture": seen.picture, "sound": seen.sound} | near
-
-    @property
-    def sees_squares(self) -> bool:
-        """Whether the focus encoder takes whole squares: not where it is built for the patch's size."""
-        return getattr(self.encode_focus, "size", None) is None
+        """See ``System.know``; what it holds stands in ``avgn_known``."""
+        return ask_beforehand(self, clips)
 
     @torch.no_grad()
     def recognise(
