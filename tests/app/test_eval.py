@@ -116,6 +116,11 @@ def test_json_is_one_object_without_rows(world, model, capsys):
     assert streams.err == ""
 
 
+def test_the_precision_of_the_encoders_is_said(world, model, capsys):
+    assert cli.main(["eval", str(model), str(world), "--json", "--limit", "2", "--precision", "bf16"]) == 0
+    assert json.loads(capsys.readouterr().out)["settings"]["precision"] == "bf16"
+
+
 @pytest.mark.parametrize(("option", "control"), [("--swap-sound", "swap_sound"), ("--mute", "mute")])
 def test_controls_reach_the_model(world, model, capsys, tmp_path, option, control):
     own, other = tmp_path / "own.json", tmp_path / "other.json"

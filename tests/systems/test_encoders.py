@@ -10,7 +10,7 @@ from safetensors.torch import save_file
 from tests import checks
 
 from avglance.errors import ArgumentError, CheckpointError
-from avglance.parts.meter import row_macs
+from avglance.parts.meter import Meter, row_macs
 from avglance.parts.mobilenets import MOBILENETS, MobileNetV1Half, YAMNet
 from avglance.systems import build, settings_of
 from avglance.systems.base import Group, Stage
@@ -19,6 +19,7 @@ from avglance.systems.encoders import (
     check_frozen,
     encoders_of,
     load_encoders,
+    make_brief,
     mobilenets_for,
     with_encoder_rate,
 )
@@ -293,3 +294,18 @@ def test_senses_and_encoders_that_take_no_weights(tmp_path):
     assert error.value.hint == "set sound to yamnet"
     with pytest.raises(CheckpointError, match="of MobileNetV1Half are missing"):
         load_encoders(mobile("tsn"), {"focus": path})
+
+
+@pytest.mark.parametrize("name", list(SYSTEMS))
+def test_brief_encoders_answer_nearly_the_same_in_float32(name):
+    system, clips = mobile(name), checks.make_clips(3, missing=False)
+    view = checks.view_of(system, clips)
+    meters = Meter(3), Meter(3)
+    plain = system.recognise(view, 3, meter=meters[0])
+    make_brief(system)
+    brief = system.recognise(view, 3, meter=meters[1])
+    assert brief.scores.dtype == plain.scores.dtype
+    assert not torch.equal(brief.evidence, plain.evidence)
+    torch.testing.assert_close(brief.evidence, plain.evidence, rtol=0, atol=0.05)
+    spent = [{stage: rows.tolist() for stage, rows in meter.macs.items()} for meter in meters]
+    assert spent[0] == spent[1]

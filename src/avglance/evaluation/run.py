@@ -53,6 +53,7 @@ class EvaluationSettings:
         workers: batches at work at once.
         seed: of the control's permutation and of the bootstrap.
         exits: in words, what lets a video have fewer looks than the budget; empty: nothing does.
+        precision: of the encoders.
     """
 
     budget: int | None = None
@@ -62,6 +63,7 @@ class EvaluationSettings:
     workers: int = 1
     seed: int = 0
     exits: str = ""
+    precision: str = "float32"
 
     def __post_init__(self) -> None:
         for name in ("budget", "batch", "limit", "workers"):
@@ -93,6 +95,7 @@ def evaluate(
     cache: Cache | None = None,
     sure: tuple[float, ...] | None = None,
     exits: str = "",
+    precision: str = "float32",
     progress: Progress | None = None,
 ) -> dict[str, Any]:
     """Figures of a model on a dataset, with their cost and one row a video: plain values, None for unknown.
@@ -109,6 +112,7 @@ def evaluate(
         seed: of the control and of the bootstrap.
         sure: thresholds at which a video needs no further look; None: each gets all its looks.
         exits: what these thresholds are for, in words; goes into the settings.
+        precision: that of the system's encoders, as it is given; goes into the settings.
         cache: of this dataset, read in place of the files: quicker, without the clock of decoding.
         progress: called with videos done, videos in all, failures so far.
 
@@ -117,7 +121,7 @@ def evaluate(
         DataError: the model knows none of the dataset's classes.
     """
     words = "" if sure is None else exits or "given thresholds"
-    settings = EvaluationSettings(budget, batch, control, limit, workers, seed, words)
+    settings = EvaluationSettings(budget, batch, control, limit, workers, seed, words, precision)
     system = model.system.eval()
     if device is not None:
         system = system.to(torch.device(device))

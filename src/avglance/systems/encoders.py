@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from avglance.errors import ArgumentError
 from avglance.parts.encoders import (
@@ -103,6 +103,35 @@ def load_encoders(system: System, weights: Mapping[str, str | Path]) -> dict[str
             )
         checksums[sense] = load_encoder_weights(encoder, path)
     return checksums
+
+
+class Brief(nn.Module):
+    """An encoder that computes in bfloat16 and answers in float32; everything behind it is exact.
+
+    Its answers differ in the third digit. On CPUs with bfloat16 instructions it takes some 0.6 of the time.
+    """
+
+    def __init__(self, encoder: nn.Module) -> None:
+        super().__init__()
+        self.encoder = encoder
+
+    def __getattr__(self, name: str) -> Any:
+        """Sizes and widths are those of the encoder."""
+        if name == "encoder":
+            return super().__getattr__(name)
+        return getattr(self.encoder, name)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Map and vector."""
+        with torch.autocast(x.device.type, torch.bfloat16):
+            map, vector = self.encoder(x)
+        return map.float(), vector.float()
+
+
+def make_brief(system: System) -> None:
+    """Makes a system's encoders compute in bfloat16 from now on; for answering alone."""
+    for sense, encoder in encoders_of(system).items():
+        setattr(system, ENCODER + sense, Brief(encoder))
 
 
 def freeze_encoders(system: System, share: float) -> None:
