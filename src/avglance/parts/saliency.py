@@ -93,8 +93,11 @@ class AVTeST(nn.Module):
         hidden: int = 1024,
         dropout: float = 0.1,
         max_snippets: int = 32,
+        hide: float = 0.0,
     ) -> None:
+        """``hide``: share of the features that training hides, so that no few of them decide."""
         super().__init__()
+        self.hide = nn.Dropout(hide)
         self.width, self.max_snippets = width, max_snippets
         self.see, self.hear = nn.Linear(visual_width, width), nn.Linear(sound_width, width)
         self.when = nn.Parameter(0.02 * torch.randn(max_snippets, width))  # shared by both senses
@@ -116,13 +119,13 @@ class AVTeST(nn.Module):
         """Saliency of (B, T) snippets; picture tokens where ``visual_mask`` (B, T) is True are hidden."""
         self._check(visual, sounds)
         T = visual.shape[1]
-        x = self._plain(visual, self.see)  # (B, T, d)
+        x = self._plain(self.hide(visual), self.see)  # (B, T, d)
         if visual_mask is not None:
             x = torch.where(visual_mask.unsqueeze(-1), self.mask_token.to(x.dtype), x)
         x = x + self.when[:T] + self.sense[0]
         if sounds is not None:
             x = torch.cat(
-                [x, self._plain(sounds, self.hear) + self.when[:T] + self.sense[1]], dim=1
+                [x, self._plain(self.hide(sounds), self.hear) + self.when[:T] + self.sense[1]], dim=1
             )  # (B, 2T, d)
         y = self.layers(x)
         heard = y[:, T:] if sounds is not None else torch.zeros_like(y)

@@ -21,6 +21,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from avglance.parts.aespa import CellsHidden, TransformerAESPA, build_aespa
@@ -111,8 +112,8 @@ class AVGN(System):
         v, a, near = (e.width for e in (self.encode_picture, self.encode_sound, self.encode_focus))
         self.sees_squares = getattr(self.encode_focus, "size", None) is None  # not built for patches alone
         self.no_picture, self.no_sound = NoPicture(v), NoSound(a)
-        self.saliency = AVTeST(v, a, s.classes, width=s.choose_width, hidden=s.choose_hidden)
-        side = self.encode_picture.map_side(s.glance_side)
+        self.saliency = AVTeST(v, a, s.classes, s.choose_width, hidden=s.choose_hidden, hide=s.drop_features)
+        side = s.cells or self.encode_picture.map_side(s.glance_side)
         self.attention = build_aespa(s.switches.aim_form, v, a, side, width=s.aim_width, hidden=s.aim_hidden)
         if s.switches.masked_form == "m2" and isinstance(self.attention, TransformerAESPA):
             self.hidden_cells = CellsHidden(s.aim_width)
@@ -141,6 +142,7 @@ class AVGN(System):
         The rows are those of all places, or of the places set in the masks (B, T), video by video.
         """
         maps, v = spend.run("glance", self.encode_picture, pictures, rows=visible.nonzero()[:, 0])
+        maps = F.adaptive_avg_pool2d(maps, self.settings.cells) if self.settings.cells else maps
         _, a = spend.run("glance", self.encode_sound, sounds, rows=audible.nonzero()[:, 0])
         return self._glimpse(spread(maps, visible), spread(v, visible), spread(a, audible), visible, audible)
 

@@ -122,6 +122,7 @@ class AVGNSettings:
         focus: encoder of the close look.
         pretrained: start from timm's weights (may download them).
         policy: "recurrent" (the paper's) or "heatmap".
+        cells: side of the grid of cells that the map is pooled to, before AESPA and policy; None: as it is.
         policy_width: state of the recurrent policy.
         choose_width: tokens of AV-TeST.
         choose_hidden: feed-forward layers of AV-TeST.
@@ -141,6 +142,7 @@ class AVGNSettings:
             ``rate``; 0 leaves them as they are: for a warm start whose moments are right already.
         fusion_rank: 0 joins the senses side by side (the paper); R above 0 by a product of rank R.
         dropout: of the heads.
+        drop_features: share of the glance's features that AV-TeST does not get in training.
         drop_sound: share of training videos that lose their sound (DropPathway).
         drop_pictures: share of training videos that lose their pictures.
         optimiser: "sgd" with multipliers a part (the paper's family), or "adamw" alike for all.
@@ -161,6 +163,7 @@ class AVGNSettings:
     focus: str = "resnet50"
     pretrained: bool = False
     policy: Literal["recurrent", "heatmap"] = "recurrent"
+    cells: int | None = None
     policy_width: int = 2048
     choose_width: int = 256
     choose_hidden: int = 1024
@@ -173,6 +176,7 @@ class AVGNSettings:
     glance_rate: float = 0.3
     fusion_rank: int = 0
     dropout: float = 0.2
+    drop_features: float = 0.0
     drop_sound: float = 0.2
     drop_pictures: float = 0.0
     optimiser: Literal["sgd", "adamw"] = "sgd"
@@ -183,7 +187,9 @@ class AVGNSettings:
 
     def __post_init__(self) -> None:
         check_choice(self, policy=("recurrent", "heatmap"), optimiser=("sgd", "adamw"))
-        check_shares(self, "dropout", "drop_sound", "drop_pictures", "glance_share", "focus_share")
+        check_shares(
+            self, "dropout", "drop_features", "drop_sound", "drop_pictures", "glance_share", "focus_share"
+        )
         if self.classes < 2:
             raise ArgumentError(f"classes must be at least 2, got {self.classes}", where="AVGNSettings")
         if not 1 <= self.snippets <= 32:
@@ -205,6 +211,8 @@ class AVGNSettings:
                 hint="glance_share 0 and focus_share 0",
             )
         check_rate_share(self, "glance_rate", "encoder_rate")
+        if self.cells is not None and self.cells < 1:
+            raise ArgumentError(f"cells must be at least 1, got {self.cells}", where="AVGNSettings")
         if self.fusion_rank < 0:
             raise ArgumentError(
                 f"fusion_rank must be at least 0, got {self.fusion_rank}", where="AVGNSettings"
@@ -238,15 +246,16 @@ class AVGNSettings:
 
     @classmethod
     def mobile(cls) -> AVGNSettings:
-        """MobileNets for real video: V1 0.5 at 96 px and YAMNet glance, V2 looks at patches.
+        """MobileNets for real video: V1 0.5 at 128 px and YAMNet glance, V2 looks at patches.
 
         Meant for pretrained encoders (``--weights``), and for little data: frozen until told otherwise.
         """
         return cls(
-            resize_side=224, source_side=224, glance_side=96, patch_side=128,
-            picture="mobilenetv1_050", sound="yamnet", focus="mobilenetv2_100_same", policy="heatmap",
-            choose_width=64, choose_hidden=128, aim_width=64, aim_hidden=128, answer_width=256,
-            train_looks=8, dropout=0.5, drop_sound=0.3, drop_pictures=0.05,
+            resize_side=224, source_side=224, glance_side=128, patch_side=128,
+            picture="mobilenetv1_050", sound="yamnet", focus="mobilenetv2_100_same",
+            policy="heatmap", cells=3, choose_width=128, choose_hidden=256, aim_width=64, aim_hidden=128,
+            answer_width=256, train_looks=8,
+            dropout=0.5, drop_features=0.5, drop_sound=0.5, drop_pictures=0.05,
             optimiser="adamw", rate=1e-3, encoder_rate=0.0, batch=32,
             switches=AVGNSwitches(teacher="fused"),
         )  # fmt: skip

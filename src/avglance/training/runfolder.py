@@ -23,7 +23,10 @@ from avglance.training.settings import TrainSettings
 
 RUN, DATA, METRICS, RESUME, MODEL = "run.json", "data.json", "metrics.jsonl", "resume", "model"
 
-UNSAID = {"system_settings.encoder_rate": 1.0, "features": 0}
+UNSAID = {
+    "features": 0, "system_settings.cells": None, "system_settings.drop_features": 0.0,
+    "system_settings.encoder_rate": 1.0,
+}  # fmt: skip
 """Settings that runs of earlier versions do not say, and what they were."""
 
 
