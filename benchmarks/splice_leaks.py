@@ -1,9 +1,9 @@
 """Prints what a folder of spliced videos gives away: ``python benchmarks/splice_leaks.py FOLDER``.
 
 When the event is must not be readable from loudness, from the bytes of pictures or sound, or from keyframes;
-the class not from loudness, from size, bit rate and duration, or from the cuts. Everything is measured on the
-decoded files, half second by half second; no source group is on both sides of the cross-validation. Lines
-marked "must tell" show that the check could have found something.
+the class, and whether there is any, not from loudness, from size, bit rate and duration, or from the cuts.
+Everything is measured on the decoded files, half second by half second; no source group is on both sides of
+the cross-validation. Lines marked "must tell" show that the check could have found something.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ import av
 import numpy as np
 from numpy.typing import NDArray
 
+from avglance.types import UNKNOWN
 from avglance.views.sound import logmel
 
 Array = NDArray[Any]
@@ -65,8 +66,10 @@ class Evidence:
 def examine(folder: Path) -> list[Evidence]:
     """Read every video of a folder and keep what a classifier may see of it."""
     rows = [json.loads(line) for line in (folder / "manifest.jsonl").read_text().splitlines()]
+    truths = [folder / "truth" / Path(row["path"]).with_suffix(".json").name for row in rows]
     return [
-        _examine_one(folder / row["path"], json.loads((folder / row["truth"]).read_text())) for row in rows
+        _examine_one(folder / row["path"], json.loads(truth.read_text()))
+        for row, truth in zip(rows, truths, strict=True)
     ]
 
 
@@ -82,7 +85,7 @@ def _examine_one(video: Path, truth: dict[str, Any]) -> Evidence:
     lengths = np.array([piece["end_s"] - piece["start_s"] for piece in truth["pieces"]])
     return Evidence(
         label=truth["label"],
-        group=truth["group"],
+        group=truth["group"] or video.stem,
         event=_in_event(truth["events"], count),
         loudness=10 * np.log10(np.mean(whole**2, 1) + 1e-12),
         pictures=picture,
@@ -202,9 +205,20 @@ def _model(*, forest: bool, leaf: int) -> Any:
 
 def classes(evidence: list[Evidence]) -> list[Figure]:
     """Accuracy of the class from what must not tell it."""
+    mels = [e.mel[e.event == 1] for e in evidence]
+    return _told(evidence, "class", np.array([e.label for e in evidence]), "the event's sound", mels)
+
+
+def strangers(evidence: list[Evidence]) -> list[Figure]:
+    """Accuracy of whether a video has an event at all from what must not tell it."""
+    labels = np.array([e.label == UNKNOWN for e in evidence])
+    return _told(evidence, "unknown or not", labels, "the sound", [e.mel for e in evidence])
+
+
+def _told(evidence: list[Evidence], what: str, labels: Array, tells: str, mels: list[Array]) -> list[Figure]:
+    """Accuracy of the labels from the whole of each video; ``mels`` of its sound must tell."""
     from sklearn.model_selection import GroupKFold, cross_val_predict
 
-    labels = np.array([e.label for e in evidence])
     groups = np.array([e.group for e in evidence])
     chance = float(np.unique(labels, return_counts=True)[1].max() / len(labels))
     margin = 3 * float(np.sqrt(chance * (1 - chance) / len(labels)))
@@ -217,9 +231,7 @@ def classes(evidence: list[Evidence]) -> list[Figure]:
             for e in evidence
         ],
         "cuts": [e.cuts for e in evidence],
-        "the event's sound": [
-            np.concatenate([e.mel[e.event == 1].mean(0), e.mel[e.event == 1].std(0)]) for e in evidence
-        ],
+        tells: [np.concatenate([mel.mean(0), mel.std(0)]) for mel in mels],
     }
     figures = []
     for name, features in tracks.items():
@@ -227,9 +239,8 @@ def classes(evidence: list[Evidence]) -> list[Figure]:
             said = cross_val_predict(
                 _model(forest=forest, leaf=5), np.array(features), labels, groups=groups, cv=GroupKFold(5)
             )
-            kind, tells = "trees" if forest else "linear", name.startswith("the event")
-            value = float(np.mean(said == labels))
-            figures.append(Figure(f"class from {name}, {kind}", value, chance, margin, tells))
+            kind, value = "trees" if forest else "linear", float(np.mean(said == labels))
+            figures.append(Figure(f"{what} from {name}, {kind}", value, chance, margin, name == tells))
     return figures
 
 
@@ -237,7 +248,10 @@ def main(argv: list[str]) -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("folder", type=Path)
     args = parser.parse_args(argv)
-    evidence = examine(args.folder)
+    everything = examine(args.folder)
+    evidence = [e for e in everything if e.label != UNKNOWN]
+    if not evidence:
+        parser.error(f"{args.folder}: no video has an event")
     inside = np.concatenate([e.loudness[e.event == 1] for e in evidence])
     outside = np.concatenate([e.loudness[e.event == 0] for e in evidence])
     print(f"{len(evidence)} videos, {len({e.group for e in evidence})} groups")
@@ -246,7 +260,8 @@ def main(argv: list[str]) -> int:
     print(f"{np.mean(inside < QUIET_DB):.4f} and {np.mean(outside < QUIET_DB):.4f}")
     print(f"files with a keyframe every {KEYFRAME_S:.0f} s and nowhere else: ", end="")
     print(f"{sum(e.on_grid for e in evidence)} of {len(evidence)}")
-    for figure in [*areas(evidence), *classes(evidence)]:
+    told = strangers(everything) if len(evidence) < len(everything) else []
+    for figure in [*areas(evidence), *classes(evidence), *told]:
         print(figure.line)
     return 0
 

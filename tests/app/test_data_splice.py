@@ -27,7 +27,9 @@ def pretended(monkeypatch):
 
 def test_the_options_arrive(pretended, capsys):
     words = "data splice c.csv out --videos 9 --seed 2 --split test --quiet --workers 3 --background a"
-    words += " --background b --share 0.1 0.2 --seconds 20 40 --decoys half --fps 10 --size 160 120"
+    words += (
+        " --unknown 4 --background b --share 0.1 0.2 --seconds 20 40 --decoys half --fps 10 --size 160 120"
+    )
     assert main(words.split()) == 0
     assert pretended.pop("settings") == Splice((0.1, 0.2), (20, 40), "half", 10, (160, 120))
     assert pretended.pop("background") == ["a", "b"]
@@ -35,6 +37,7 @@ def test_the_options_arrive(pretended, capsys):
         "clips": "c.csv",
         "out": "out",
         "videos": 9,
+        "unknown": 4,
         "seed": 2,
         "split": "test",
         "workers": 3,
@@ -45,7 +48,7 @@ def test_the_options_arrive(pretended, capsys):
 
 def test_without_options_the_settings_are_the_defaults(pretended, capsys):
     assert main(["data", "splice", "c.csv", "out", "--videos", "9", "--seed", "2", "--split", "train"]) == 0
-    assert pretended["settings"] == Splice()
+    assert (pretended["settings"], pretended["unknown"]) == (Splice(), 0)
     assert capsys.readouterr().err == ""
 
 
@@ -74,6 +77,10 @@ def test_it_makes_a_folder_that_check_and_reader_take(tmp_path, capsys):
         ("c.csv out --videos 1 --seed 1 --split train --share nan 1", "share=(nan, 1.0)"),
         ("c.csv out --videos 1 --seed 1 --split train", "c.csv: there is no such file"),
         ("c.csv out --videos 0 --seed 1 --split train", "videos=0"),
+        ("c.csv out --videos -3 --unknown 9 --seed 1 --split train", "videos=-3, unknown=9"),
+        ("c.csv out --videos 1 --unknown -1 --seed 1 --split train", "videos=1, unknown=-1"),
+        ("c.csv out --videos 1 --unknown x --seed 1 --split train", "invalid int value: 'x'"),
+        ("c.csv out --videos 9 --unknown 1000000 --seed 1 --split train", "videos from 1 to 1000000"),
         ("c.csv out --videos 10000000000 --seed 1 --split train", "videos from 1 to 1000000"),
         ("c.csv out --videos 1 --seed -1 --split train", "seed=-1"),
         ("c.csv out --videos 1 --seed 1 --split train --workers 0", "workers=0"),

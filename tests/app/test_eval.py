@@ -258,6 +258,11 @@ def test_a_budget_in_multiply_adds_stops_early_and_says_so(world, sure_model, tm
     assert found["looks"] == found["looks_distribution"]["p90"] == 3
     said = found["unknown"]
     assert (said["said"], said["videos"], said["recognised"]) == (1.0, 0, None)
+    assert (
+        f"  wrongly            100.0   2 of 2 that show one; {said['right']} of {said['right']} right"
+        in shown
+    )
+    assert "rightly" not in shown
     assert all(row["looks"] == 3 and row["unknown"] for row in found["rows"])
     assert found["rows"][0]["labels"][0] == ["unknown", 1.0]
     assert len(found["rows"][0]["labels"]) == 5

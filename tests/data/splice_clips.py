@@ -27,6 +27,12 @@ def seen_in(image: NDArray[np.uint8]) -> tuple[int, int]:
     return divmod(read_number(image), 1 << FRAME_BITS)
 
 
+def pitch(wave: NDArray[np.float32]) -> float:
+    """The strongest tone of samples at 16 kHz, Hz."""
+    power = abs(np.fft.rfft(wave * np.hanning(wave.size), 1 << 15))
+    return float(np.argmax(power)) * RATE_HZ / (1 << 15)
+
+
 def write_clip(path: Path, number: int, *, seconds: float = 2.0, level: float | None = 0.3) -> Path:
     """A clip; ``level`` None: without a sound track."""
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -11,7 +11,7 @@ import av
 import numpy as np
 import pytest
 from benchmarks import splice_leaks
-from tests.data.splice_clips import CLASSES, hz_of, seen_in, write_clips
+from tests.data.splice_clips import CLASSES, hz_of, pitch, seen_in, write_clips
 
 from avglance.data import splice
 from avglance.data.glanceworld_sound import LEVEL
@@ -71,12 +71,6 @@ def test_every_picture_is_the_one_that_the_truth_names(clips, decoded):
             wanted = [(clips[1][piece["picture"]["file"]], begin + 2 * n) for n in range(last - first)]
             assert [seen_in(image) for image in images[first:last]] == wanted
         assert at == len(images)
-
-
-def pitch(wave):
-    """The strongest tone, Hz."""
-    power = abs(np.fft.rfft(wave * np.hanning(wave.size), 1 << 15))
-    return np.argmax(power) * RATE_HZ / (1 << 15)
 
 
 def test_every_sound_is_the_one_that_the_truth_names(clips, decoded):
@@ -282,7 +276,7 @@ def test_changed_clips_are_noticed(clips, made, tmp_path):
 
 def test_what_cannot_be_made_is_an_error_before_anything_is_written(clips, tmp_path):
     out = tmp_path / "w"
-    for bad in ({"videos": 0}, {"seed": -1}, {"workers": 0}, {"split": "val"}):
+    for bad in ({"videos": 0}, {"videos": -1, "unknown": 2}, {"seed": -1}, {"workers": 0}, {"split": "val"}):
         asked = {"videos": 1, "seed": 1, "split": "train", "settings": TOY, "workers": 1} | bad
         with pytest.raises(ArgumentError, match=next(iter(bad))):
             make_splice(clips[0], out, **asked)

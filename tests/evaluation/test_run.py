@@ -216,14 +216,53 @@ def test_calibrated_scores_and_videos_of_nothing_known():
     assert found["calibrated"] is True
     assert found["ece"] == pytest.approx(1 - 0.36 / (0.36 + 4 * 0.01))
     assert found["calibration_error"] == pytest.approx(found["ece"])  # all hit: no scatter to take off
-    assert found["unknown"] == {
-        "said": pytest.approx(3 / 11), "videos": 1, "recognised": 1.0, "right_lost": pytest.approx(0.2)
-    }  # fmt: skip
+    said = found["unknown"]
+    assert [said[n] for n in ("said", "recognised", "known_said", "right_lost", "top1_lost")] == [
+        pytest.approx(3 / 11), 1.0, 0.2, 0.2, 0.2
+    ]  # fmt: skip
+    assert [said[n] for n in ("said_videos", "recognised_videos", "videos")] == [3, 1, 1]
+    assert [said[n] for n in ("known_said_videos", "known", "right_lost_videos", "right")] == [2, 10, 2, 10]
     assert found["rows"][0]["labels"][:2] == [["unknown", 1.0], ["bell", 0.9]]
     assert found["rows"][0]["hit1"] is True, "top-1 is of the names behind it"
     assert found["rows"][-1]["truth"] == ["unknown"]
     plain = evaluate(model(), dataset, budget=2)
     assert (plain["calibrated"], plain["unknown"]["said"]) == (False, 0.0)
+
+
+def strangers(count, *, of=()):
+    """Videos without an event, ``unknown``, behind others."""
+    dataset = world([*of, *(Planted(0, ()) for _ in range(count))])
+    last = (replace(r, labels=(), truth=None, unknown=True) for r in dataset.records[len(of) :])
+    return replace(dataset, records=(*dataset.records[: len(of)], *last))
+
+
+def test_videos_of_nothing_known_alone():
+    judge = Judgement((0.5,), (0.99, *(0.1,) * 4), -math.inf)
+    found = json.loads(json.dumps(evaluate(model(calibration=judge.as_card()), strangers(4), budget=2)))
+    said = found["unknown"]
+    assert (found["labelled"], found["events"], said["videos"], said["recognised_videos"]) == (0, 0, 4, 4)
+    for name in ("top1", "map", "calibration_error", "moment_recall", "span_iou", "uniform_ceiling"):
+        assert found[name] is None
+    for name in ("known_said", "right_lost", "top1_lost"):
+        assert said[name] is None
+    assert [row["truth"] for row in found["rows"]] == [["unknown"]] * 4
+
+
+def test_videos_of_nothing_known_enter_no_figure_of_what_is():
+    """Nor do videos of a class that the model has not learned count as known to it."""
+    mixed, alone = (evaluate(model(), strangers(n, of=planted(10)), budget=2) for n in (5, 0))
+    for name in ("top1", "map", "events", "moment_recall", "patch_hit", "span_iou", "uniform_ceiling"):
+        assert mixed[name] == alone[name]
+    narrow = model()
+    narrow.classes = (*CLASSES[:4], "snow")
+    assert evaluate(narrow, world(planted(10)), budget=2)["unknown"]["known"] == 8
+
+
+def test_what_shows_nothing_has_nothing_to_be_told():
+    told = evaluate(model(), strangers(2, of=planted(4)), budget=2, control="true_moments")
+    assert told["events"] == 4
+    with pytest.raises(ArgumentError, match="2 of 2 videos have no known event"):
+        evaluate(model(), strangers(2), budget=2, control="true_moments")
 
 
 def test_who_cannot_stop_early_says_so():

@@ -30,7 +30,15 @@ def add_kind(kinds: argparse._SubParsersAction[Any]) -> argparse.ArgumentParser:
     )
     parser.add_argument("clips", metavar="CLIPS", type=Path, help="CSV file: path,label,group,split")
     parser.add_argument("out", metavar="OUT", type=Path, help="folder, new or begun by the same command")
-    parser.add_argument("--videos", type=int, required=True, metavar="N", help="how many files")
+    parser.add_argument("--videos", type=int, required=True, metavar="N", help="how many with an event")
+    parser.add_argument(
+        "--unknown",
+        type=int,
+        default=0,
+        metavar="N",
+        help="how many without one, labelled unknown: background alone, with --decoys half half events too "
+        "(default: %(default)s)",
+    )
     parser.add_argument("--seed", type=int, required=True, metavar="S", help="of every draw")
     parser.add_argument(
         "--split",
@@ -96,6 +104,7 @@ def run(args: argparse.Namespace, bar: Progress) -> int:
             videos=args.videos,
             seed=args.seed,
             split=args.split,
+            unknown=args.unknown,
             settings=settings,
             background=args.background,
             workers=args.workers,

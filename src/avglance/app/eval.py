@@ -32,6 +32,7 @@ SEEN = {
     "trained": "these are the videos of its training: the figures say how well it knows them by heart",
     "calibrated": "these videos calibrated it: its scores are less good on others, and exits less sure",
 }
+NEVER_UNKNOWN = "nothing is called unknown: the model's card has no calibration"
 EPILOG = """The table goes to stdout; --json prints one JSON object in its place; --out keeps that object with
 one row a video. What is measured against a known event (moment recall, patch hit, spans) appears where the
 dataset holds its truth.
@@ -272,6 +273,8 @@ def _head(found: dict[str, Any], ink: Ink) -> list[str]:
         )
     if found["unknown_classes"]:
         lines.append(f"  ! the model does not know {_names(found['unknown_classes'])}: counted as misses")
+    if found["unknown"]["videos"] and not found["calibrated"]:
+        lines.append(f"  ! {found['unknown']['videos']} videos show no known class; {NEVER_UNKNOWN}")
     lines += [f"  ! {SEEN[word]}" for word in found.get("seen_before", ())]
     if "train" in found["data"].get("splits", {}):
         lines.append("  ! all splits together, train among them: --split takes one")
@@ -301,7 +304,7 @@ def _figures(found: dict[str, Any], ink: Ink) -> list[str]:
         ("top-5", found["top5"], ""),
         ("mAP", found["map"], f"without {_names(absent)}: no video shows them" if absent else ""),
         ("calibration error", found["calibration_error"], _scores(found)),
-        ("called unknown", found["unknown"]["said"] if found["calibrated"] else None, _unknown(found)),
+        *(_unknown(found) if found["calibrated"] else ()),
         ("moment recall", found["moment_recall"], _between(found["moment_recall_interval"])),
         ("patch hit", found["patch_hit"], f"of {found['patch_chances']} chosen event snippets{area}"),
         ("span IoU", found["span_iou"], "of the true label's spans with the event"),
@@ -319,13 +322,18 @@ def _scores(found: dict[str, Any]) -> str:
     return "of the highest score" + ("" if found["calibrated"] else ", as the system gives it")
 
 
-def _unknown(found: dict[str, Any]) -> str:
-    """What being called unknown means here: lost answers, and what truly is unknown."""
+def _unknown(found: dict[str, Any]) -> list[tuple[str, float | None, str]]:
+    """The lines on what is called unknown: of everything, of what is, and of what is not."""
     said = found["unknown"]
-    parts = [] if said["right_lost"] is None else [f"{100 * said['right_lost']:.1f} % of the right answers"]
-    if said["recognised"] is not None:
-        parts.append(f"{100 * said['recognised']:.1f} % of the {said['videos']} that show no known class")
-    return ", ".join(parts)
+    lost = f"{said['right_lost_videos']} of {said['right']} right answers lost"
+    if said["top1_lost"]:
+        lost += f", {100 * said['top1_lost']:.1f} points of top-1"
+    of = {name: said[f"{name}_videos"] for name in ("said", "recognised", "known_said")}
+    return [
+        ("called unknown", said["said"], f"{of['said']} of {found['videos']} videos"),
+        ("  rightly", said["recognised"], f"{of['recognised']} of {said['videos']} that show no known class"),
+        ("  wrongly", said["known_said"], f"{of['known_said']} of {said['known']} that show one; {lost}"),
+    ]
 
 
 def _cost(found: dict[str, Any], ink: Ink) -> list[str]:

@@ -24,7 +24,7 @@ _make: Callable[[Any], Any] | None = None  # what this process makes, where it w
 
 
 def check_numbers(videos: int, seed: int, where: str) -> None:
-    """Refuse a number of videos or a seed that cannot be.
+    """Refuse a number of videos, of all kinds together, or a seed that cannot be.
 
     Raises:
         ArgumentError: it is so.
@@ -80,14 +80,14 @@ def _check_same(card: Path, wanted: dict[str, Any], same: Iterable[str]) -> None
             )
 
 
-def paths(folder: Path, index: int) -> tuple[Path, Path]:
-    """Where video ``index`` and its truth stand."""
-    return folder / "videos" / f"{index:06d}.mp4", folder / "truth" / f"{index:06d}.json"
+def paths(folder: Path, index: int, kind: str = "") -> tuple[Path, Path]:
+    """Where video ``index`` and its truth stand; videos of another kind have it before their number."""
+    return folder / "videos" / f"{kind}{index:06d}.mp4", folder / "truth" / f"{kind}{index:06d}.json"
 
 
-def missing(folder: Path, videos: int) -> list[int]:
+def missing(folder: Path, videos: int, kind: str = "") -> list[int]:
     """Which of the videos 0 .. ``videos`` - 1 are not there yet, or not their truth."""
-    return [n for n in range(videos) if not all(path.exists() for path in paths(folder, n))]
+    return [n for n in range(videos) if not all(path.exists() for path in paths(folder, n, kind))]
 
 
 def write_text(path: Path, text: str) -> None:

@@ -115,6 +115,8 @@ class Dataset:
         classes = f"{len(self.classes)} class{'es' * (len(self.classes) != 1)}"
         shown = sum(not record.unknown for record in self.records)
         none = f"; {len(self) - shown} more show none ({UNKNOWN})" if shown < len(self) else ""
+        if not shown:
+            return f"no label: {len(self)} videos show none of {classes} ({UNKNOWN})"
         if self.label_mode == "single":
             return f"single label: each of {shown} videos shows one of {classes}{none}"
         mean = sum(len(record.labels) for record in self.records) / shown

@@ -2,7 +2,8 @@
 
 In one video the clips of one class, seen and heard, stand at a random time among background that is as loud
 and as often cut. With half decoys another class is seen without its sound, and a third is heard without its
-pictures: the label is what is seen and heard at once.
+pictures: the label is what is seen and heard at once. Videos without an event may stand beside them: they
+are ``unknown``.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -24,12 +26,14 @@ from avglance.data.splice_sound import RATE_HZ, mix
 from avglance.data.splice_sources import Clip, choose_background, probe, read_clips, share_out
 from avglance.errors import ArgumentError, DataError
 from avglance.media.writer import write_mp4
+from avglance.types import UNKNOWN
 
 __all__ = ["Splice", "make_splice"]
 
 VERSION = 1  # of what is put together: a folder is only gone on with by the version that began it
 BITS_A_PIXEL = 0.3125  # 300 kbit/s at 320x240 and 12.5 pictures a second
 KEYFRAME_S, PRESET = 2.0, "superfast"
+UNKNOWN_KIND = f"{UNKNOWN}_"  # before the number of a file without an event
 LICENSE = "made from the clips given; their rights hold"
 
 
@@ -40,12 +44,13 @@ def make_splice(
     videos: int,
     seed: int,
     split: Split,
+    unknown: int = 0,
     settings: Splice | None = None,
     background: Sequence[str] = (),
     workers: int | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Path:
-    """The folder ``out`` with ``videos`` files, truth files, dataset.json and manifest.jsonl (the last).
+    """The folder ``out`` with the files, their truth, dataset.json and manifest.jsonl (the last).
 
     What is there already from the same clips, settings and seed is kept, so a broken run is gone on with by
     calling again. The same seed gives the same truth whatever the number of workers.
@@ -53,9 +58,10 @@ def make_splice(
     Args:
         clips: a CSV file with the columns path, label, group and split.
         out: folder, made where absent.
-        videos: how many files.
+        videos: how many files with an event.
         seed: of every draw; training and test differ by ``split``, and share no clip.
         split: whose clips to use.
+        unknown: how many files without one, background (and half decoys) alone.
         settings: how videos are put together; None: the defaults.
         background: labels or folders that are the background; none: rows whose split is background.
         workers: processes, None = one a core; 1 = no further process.
@@ -65,18 +71,24 @@ def make_splice(
         ArgumentError: a number is out of range, or there are too few classes for decoys.
         DataError: a row or a clip is not what it should be, or the folder holds something else.
     """
-    check_numbers(videos, seed, "make_splice")
-    workers = processes(workers, max(videos, 2), "make_splice")
+    if videos < 0 or unknown < 0:
+        raise ArgumentError(f"videos={videos}, unknown={unknown} must not be below 0", where="make_splice")
+    check_numbers(videos + unknown, seed, "make_splice")
+    workers = processes(workers, max(videos + unknown, 2), "make_splice")
     plan = make_plan(Path(clips), split, settings or Splice(), background, workers=workers)
     folder = Path(out)
-    begin(folder, _card(plan, videos, seed), ("kind", "version", "seed", "split", "options", "clips_sha256"))
-    todo = missing(folder, videos)
-    done = videos - len(todo)
+    card = _card(plan, videos, unknown, seed)
+    begin(folder, card, ("kind", "version", "seed", "split", "options", "clips_sha256"))
+    todo = [(n, False) for n in missing(folder, videos)]
+    todo += [(n, True) for n in missing(folder, unknown, UNKNOWN_KIND)]
+    done = videos + unknown - len(todo)
     for _ in each(_Maker(folder, plan, seed), todo, workers):
         done += 1
         if progress is not None:
-            progress(done, videos)
-    lines = (json.dumps(_line(folder, draw_script(plan, seed, n))) for n in range(videos))
+            progress(done, videos + unknown)
+    scripts = (draw_script(plan, seed, n) for n in range(videos))
+    others = (draw_script(plan, seed, n, unknown=True) for n in range(unknown))
+    lines = (json.dumps(_line(folder, script)) for script in chain(scripts, others))
     write_text(folder / "manifest.jsonl", "".join(f"{line}\n" for line in lines))
     return folder
 
@@ -127,10 +139,11 @@ class _Maker:
     def _reel(self) -> Reel:
         return Reel(self.plan.settings)
 
-    def __call__(self, index: int) -> None:
-        """Write one video and then its truth file; both appear whole or not at all."""
-        video, truth = paths(self.folder, index)
-        script = draw_script(self.plan, self.seed, index)
+    def __call__(self, item: tuple[int, bool]) -> None:
+        """Write one video (number, whether unknown) and then its truth; both appear whole or not at all."""
+        index, unknown = item
+        script = draw_script(self.plan, self.seed, index, unknown=unknown)
+        video, truth = _paths(self.folder, script)
         settings = self.plan.settings
         write_mp4(
             video,
@@ -147,18 +160,25 @@ class _Maker:
         write_text(truth, json.dumps(script.truth()))
 
 
+def _paths(folder: Path, script: Script) -> tuple[Path, Path]:
+    return paths(folder, script.index, UNKNOWN_KIND if script.unknown else "")
+
+
 def _line(folder: Path, script: Script) -> dict[str, Any]:
-    video, truth = (path.relative_to(folder).as_posix() for path in paths(folder, script.index))
-    return {"path": video, "labels": [script.label], "group": script.group, "truth": truth}
+    """A row of the manifest; without an event it names no truth, since its label holds nowhere."""
+    video, truth = (path.relative_to(folder).as_posix() for path in _paths(folder, script))
+    line = {"path": video, "labels": [script.label], "group": script.group}
+    return line if script.unknown else line | {"truth": truth}
 
 
-def _card(plan: Plan, videos: int, seed: int) -> dict[str, Any]:
+def _card(plan: Plan, videos: int, unknown: int, seed: int) -> dict[str, Any]:
     """What dataset.json says."""
     return {
         "kind": "splice",
         "version": VERSION,
         "seed": seed,
         "videos": videos,
+        **({"unknown": unknown} if unknown else {}),
         "split": plan.split,
         "classes": list(plan.classes),
         "license": LICENSE,

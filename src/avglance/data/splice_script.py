@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import pairwise
 from typing import Any, Literal
@@ -18,6 +18,7 @@ import numpy as np
 
 from avglance.data.splice_settings import SPLITS, Splice, Split
 from avglance.data.splice_sources import Clip
+from avglance.types import UNKNOWN
 
 Role = Literal["event", "background", "decoy_picture", "decoy_sound"]
 LONGEST_PIECE_S = 8.0
@@ -107,10 +108,10 @@ class Script:
     Attributes:
         plan: what it was drawn from.
         seed: of the folder.
-        index: of the video.
+        index: of the video, among those with an event or among those without.
         frames: how many pictures.
-        label: its class.
-        group: what the event's clips were cut from.
+        label: its class; ``unknown`` without an event.
+        group: what the event's clips were cut from; empty without an event.
         spans: the event and its decoys, in the order of time.
         pieces: all of it, in the order of time.
         bed: sound that lies faintly under everything, (first, last, what is heard).
@@ -126,14 +127,19 @@ class Script:
     pieces: tuple[Piece, ...]
     bed: tuple[tuple[int, int, Take], ...]
 
+    @property
+    def unknown(self) -> bool:
+        """Whether it has no event."""
+        return self.label == UNKNOWN
+
     def truth(self) -> dict[str, Any]:
-        """What the truth file says, as plain values; ``event`` is the first of ``events``."""
+        """What the truth file says, as plain values; ``event`` is the first of ``events``, where any is."""
         events = [self._times(s.first, s.last) for s in self.spans if s.role == "event"]
         return {
             "label": self.label,
             "group": self.group,
             "duration_s": self.frames / self.plan.settings.fps,
-            "event": events[0],
+            **({"event": events[0]} if events else {}),
             "events": events,
             "boxes": [],
             "decoys": [
@@ -175,9 +181,13 @@ def stream(plan: Plan, seed: int, *numbers: int) -> np.random.Generator:
     return np.random.default_rng([seed, SPLITS.index(plan.split), *numbers])
 
 
-def draw_script(plan: Plan, seed: int, index: int) -> Script:
-    """The script of video ``index``; classes come in blocks that hold each once, groups likewise."""
-    rng = stream(plan, seed, 0, index)
+def draw_script(plan: Plan, seed: int, index: int, *, unknown: bool = False) -> Script:
+    """The script of video ``index``; classes come in blocks that hold each once, groups likewise.
+
+    One that is ``unknown`` is drawn like the others, with background in place of the event: how long it is
+    and where it is cut does not tell it from them.
+    """
+    rng = stream(plan, seed, 4 if unknown else 0, index)
     label, group = _turn(plan, seed, index)
     low, high = plan.settings.frame_limits
     frames = int(rng.integers(low, high + 1))
@@ -187,6 +197,9 @@ def draw_script(plan: Plan, seed: int, index: int) -> Script:
     spans = _spans(rng, plan, frames, lengths, [(role, name) for role, (name, _) in cast.items()])
     every = _with_background(rng, spans, frames)
     fill = _Filling(rng, plan, {role: clips for role, (_, clips) in cast.items()})
+    if unknown:
+        label, group, spans = UNKNOWN, "", [span for span in spans if span.role != "event"]
+        every = [replace(x, role="background", label="") if x.role == "event" else x for x in every]
     pieces = tuple(piece for span in every for piece in fill.pieces(span))
     return Script(plan, seed, index, frames, label, group, tuple(spans), pieces, fill.bed(frames))
 

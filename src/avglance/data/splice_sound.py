@@ -33,7 +33,8 @@ def mix(script: Script, sound_of: Callable[[Take], Wave]) -> Wave:
     length = round(script.frames / fps * RATE_HZ)
     sound = _laid(((p.first, p.last, p.heard) for p in script.pieces), sound_of, fps, length)
     sound += np.float32(10 ** (BED_DB / 20)) * _laid(script.bed, sound_of, fps, length)
-    return jitter(stream(script.plan, script.seed, 1, script.index), level(sound), SPREAD_DB)
+    rng = stream(script.plan, script.seed, 5 if script.unknown else 1, script.index)
+    return jitter(rng, level(sound), SPREAD_DB)
 
 
 def _laid(

@@ -177,8 +177,12 @@ def evaluate(
 
 
 def _check_truth(records: Sequence[Record], control: Control) -> None:
-    """Refuse to tell what is not known: a figure of told and untold videos would mean nothing."""
-    blind = [r for r in records if r.truth is None]
+    """Refuse to tell what is not known: a figure of told and untold videos would mean nothing.
+
+    A video that shows none of the classes has nothing to be told, and enters no figure of what is.
+    """
+    placed = any(r.truth is not None for r in records)
+    blind = [r for r in records if r.truth is None and not (placed and r.unknown)]
     if blind:
         raise ArgumentError(
             f"{len(blind)} of {len(records)} videos have no known event to tell of: {blind[0].path}",

@@ -53,9 +53,9 @@ def summarise(run: Run) -> dict[str, Any]:
     """The figures of a run: shares in 0..1, spans as IoU, GMACs and seconds a video by stage, and ``rows``.
 
     Videos that failed are named and counted and enter no other figure. ``ece`` and ``calibration_error``
-    (debiased, bins of equal mass) are of the scores that ``tag`` gives; ``unknown`` holds the share of all
-    videos called so, of those that truly are (``recognised``), and of the answers that are right
-    (``right_lost``); top-1 and the like are of the names behind it. ``patch_hit`` is a share of chosen
+    (debiased, bins of equal mass) are of the scores that ``tag`` gives; ``unknown`` holds, as shares and
+    counts, what is called so (``_unknown``); top-1 and the like are of the names behind it, over the videos
+    that have labels. ``patch_hit`` is a share of chosen
     event snippets; ``patch_area`` beside it is the share of the source square that a patch covers.
     ``uniform_ceiling`` is the share of videos with an event in which at least one of K uniform snippets meets
     it, ``span_iou`` the mean overlap of the true labels' spans with the event.
@@ -95,18 +95,21 @@ def _labels(run: Run) -> dict[str, Any]:
 
 
 def _unknown(run: Run) -> dict[str, Any]:
-    """What the model calls unknown: of what it should, and of what it would have answered right."""
+    """What is called unknown: of all videos, of those that are, of those of known classes, of right answers.
+
+    ``top1_lost`` is what top-1 would lose if ``unknown`` were an answer like the others.
+    """
     strange = [a.unknown for a in run.answers if a.strange]
+    known = [a.unknown for a in run.answers if a.target.any()]
     right = [a.unknown for a in run.answers if a.hit(1)]
-    return {
-        "calibrated": run.calibrated,
-        "unknown": {
-            "said": _mean([a.unknown for a in run.answers]),
-            "videos": len(strange),
-            "recognised": _mean(strange),
-            "right_lost": _mean(right),
-        },
-    }
+    labelled = sum(bool(a.labels) for a in run.answers)
+    found = {"said": [a.unknown for a in run.answers], "recognised": strange}
+    found |= {"known_said": known, "right_lost": right}
+    shares = {name: _mean(some) for name, some in found.items()}
+    counts = {f"{name}_videos": sum(some) for name, some in found.items()}
+    counts |= {"videos": len(strange), "known": len(known), "right": len(right)}
+    lost = sum(right) / labelled if labelled else None
+    return {"calibrated": run.calibrated, "unknown": shares | counts | {"top1_lost": lost}}
 
 
 def _looks(run: Run) -> dict[str, Any]:
