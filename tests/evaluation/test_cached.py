@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -68,6 +70,17 @@ def test_truth_that_is_told_is_followed(world, loaded):
     everywhere = evaluate(loaded, dataset, budget=16, cache=cache, control="true_patches")
     assert everywhere["patch_chances"] > 0
     assert everywhere["patch_hit"] == 1.0
+
+
+def test_what_shows_nothing_has_nothing_to_be_told(world, loaded):
+    """It stays in the run, and out of the figures of what is found; alone it is refused."""
+    dataset, cache = world
+    strange = replace(dataset.records[-1], labels=(), truth=None, unknown=True)
+    mixed = replace(dataset, records=(*dataset.records[:-1], strange))
+    told = evaluate(loaded, mixed, budget=4, cache=cache, control="true_moments")
+    assert (told["videos"], told["events"], told["moment_recall"]) == (len(dataset), len(dataset) - 1, 1.0)
+    with pytest.raises(ArgumentError, match="1 of 1 videos have no known event"):
+        evaluate(loaded, replace(dataset, records=(strange,)), cache=cache, control="true_moments")
 
 
 def test_evenly_spaced_moments_are_looked_at_where_that_is_asked(world, loaded):

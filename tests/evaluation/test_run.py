@@ -258,13 +258,6 @@ def test_videos_of_nothing_known_enter_no_figure_of_what_is():
     assert evaluate(narrow, world(planted(10)), budget=2)["unknown"]["known"] == 8
 
 
-def test_what_shows_nothing_has_nothing_to_be_told():
-    told = evaluate(model(), strangers(2, of=planted(4)), budget=2, control="true_moments")
-    assert told["events"] == 4
-    with pytest.raises(ArgumentError, match="2 of 2 videos have no known event"):
-        evaluate(model(), strangers(2), budget=2, control="true_moments")
-
-
 def test_who_cannot_stop_early_says_so():
     with pytest.raises(ArgumentError, match="cannot stop early"):
         evaluate(model(), world(planted(2)), budget=2, sure=(0.5, 0.5))

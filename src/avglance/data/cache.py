@@ -12,15 +12,15 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-import multiprocessing
 import os
 import secrets
 import time
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import as_completed
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +32,7 @@ from safetensors.numpy import save as to_bytes
 
 from avglance.data.records import Dataset
 from avglance.data.unpacked import is_unpacked, picture, shift, unpack, unpacked, unpacked_path
-from avglance.data.workers import one_thread_each
+from avglance.data.workers import pool
 from avglance.errors import ArgumentError, DataError, MediaError
 from avglance.views import MEL_BANDS, MEL_FRAMES, FileView, ViewSettings
 
@@ -139,20 +139,20 @@ def _work(
     home: Path, settings: ViewSettings, files: dict[int, str], workers: int, shape: tuple[int, ...] | None
 ) -> Iterator[tuple[int, str]]:
     """Makes entries, yielding (number, what was wrong or "") as they are done."""
+    make = partial(_make_numbered, home, settings, shape)
     if workers == 1:
-        for number, name in files.items():
-            yield number, _make(_entry(home, number), name, settings, shape)
+        yield from map(make, files.items())
         return
-    with one_thread_each():
-        pool = ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn"))
-        try:
-            tasks = {
-                pool.submit(_make, _entry(home, n), name, settings, shape): n for n, name in files.items()
-            }
-            for task in as_completed(tasks):
-                yield tasks[task], task.result()
-        finally:
-            pool.shutdown(cancel_futures=True)
+    with pool(make, workers) as give:
+        for task in as_completed([give(item) for item in files.items()]):
+            yield task.result()
+
+
+def _make_numbered(
+    home: Path, settings: ViewSettings, shape: tuple[int, ...] | None, item: tuple[int, str]
+) -> tuple[int, str]:
+    number, name = item
+    return number, _make(_entry(home, number), name, settings, shape)
 
 
 def _entry(home: Path, number: int) -> Path:

@@ -3,24 +3,16 @@
 from __future__ import annotations
 
 import json
-import multiprocessing
 import os
-import signal
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
-from avglance.data.workers import one_thread_each
+from avglance.data.workers import In, Out, pool
 from avglance.errors import ArgumentError, DataError
 
-In = TypeVar("In")
-Out = TypeVar("Out")
-
 MOST_VIDEOS = 1_000_000  # each has a line in the manifest, and a place in a list from the first on
-
-_make: Callable[[Any], Any] | None = None  # what this process makes, where it was started by ``each``
 
 
 def check_numbers(videos: int, seed: int, where: str) -> None:
@@ -112,7 +104,8 @@ def processes(workers: int | None, videos: int, where: str) -> int:
 def each(make: Callable[[In], Out], items: list[In], workers: int) -> Iterator[Out]:
     """``make`` of each item in order, by so many processes; 1, or a single item, is done in this one.
 
-    ``make`` is handed to a process once, so it may hold what it needs for all of them.
+    ``make`` is handed to a process once, so it may hold what it needs for all of them. Ctrl-C, or whatever
+    else ends this process, ends them in the middle of their item.
 
     Raises:
         DataError: a process died.
@@ -121,25 +114,9 @@ def each(make: Callable[[In], Out], items: list[In], workers: int) -> Iterator[O
     if workers <= 1:
         yield from map(make, items)
         return
-    with one_thread_each():
-        spawn = multiprocessing.get_context("spawn")
-        pool = ProcessPoolExecutor(workers, mp_context=spawn, initializer=_start, initargs=(make,))
+    with pool(make, workers) as give:
         try:
-            for task in [pool.submit(_made, item) for item in items]:
+            for task in [give(item) for item in items]:
                 yield task.result()
         except BrokenProcessPool as error:
             raise DataError("a process died at work", hint="use fewer --workers, then go on") from error
-        finally:
-            pool.shutdown(cancel_futures=True)
-
-
-def _start(make: Callable[[Any], Any]) -> None:
-    """Ctrl-C reaches every process: workers finish their file, the main process hands out no more."""
-    global _make
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    _make = make
-
-
-def _made(item: Any) -> Any:
-    assert _make is not None  # the pool starts every process with ``_start``
-    return _make(item)
