@@ -5,6 +5,7 @@ Times in this file are the stream's own seconds; ``reader`` moves them to the cl
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -19,12 +20,13 @@ from avglance.media.shots import read_packets
 from avglance.media.spent import Spans, Spent
 
 _PREROLL_S = 0.5  # decoded before what is asked for: codecs need a few packets to settle after a seek
-_JUMP_S = 0.01  # a timestamp this far beyond the count of samples is a gap
-# Timestamps that leave the count of samples by more than this, in so many frames in a row, are right:
-# clocks that disagree by a thousandth would be apart by seconds after an hour.
+# Timestamps that leave the count of samples by more than this, and do not come back to it, are right: clocks
+# that disagree by a thousandth would be apart by seconds after an hour. Those that come back only jitter.
 _DRIFT_S = 0.003
-_SURE = 3
+_JITTER_S = 0.025  # further beyond the count of samples than this is a gap at once
+_PATIENCE_S = 0.5  # for timestamps to come back
 _LONG_S = 0.1  # one frame as long as this is enough
+_MOST_HELD = 100
 _PIECE_S = 1.0
 _HOLE_S = 0.05  # a gap this long is worth saying; where bytes of the file were skipped, it is a loss
 _LOST_START_S = 60.0  # a damaged packet that claims to lie further before the first sound is not believed
@@ -41,39 +43,110 @@ class SoundPiece:
 class _Run:
     """An unbroken stretch of sound being resampled: sample n of the output sounds at ``start + n / rate``."""
 
-    def __init__(self, start: float, frame: Any, rate_hz: int) -> None:
+    def __init__(self, start: float, rate_hz: int) -> None:
         self.start, self.rate = start, rate_hz
-        self.key = (frame.sample_rate, frame.layout.name, frame.format.name)
-        self._in = 0
         self._out = 0
-        self._apart = 0  # frames in a row whose time disagrees with the count of samples
         self._resampler = av.AudioResampler(format="flt", layout="mono", rate=rate_hz)
 
     @property
     def end(self) -> float:
-        """Where the sound put in so far ends."""
-        return self.start + self._in / float(self.key[0])
-
-    def goes_on(self, time: float, frame: Any) -> bool:
-        """Whether a frame of this time continues the stretch, or a new one has to begin with it."""
-        if (frame.sample_rate, frame.layout.name, frame.format.name) != self.key or time - self.end > _JUMP_S:
-            return False
-        self._apart = self._apart + 1 if abs(time - self.end) > _DRIFT_S else 0
-        is_sure = self._apart >= _SURE or (self._apart > 0 and frame.samples > _LONG_S * frame.sample_rate)
-        return not is_sure
+        """Where the sound that came out so far ends."""
+        return self.start + self._out / self.rate
 
     def put(self, frame: Any | None) -> SoundPiece | None:
         """Resample a frame (None: the rest); None where nothing comes out yet."""
         if frame is not None:
-            self._in += frame.samples
             frame.pts = None  # the count of samples is the clock inside a run
         arrays = [out.to_ndarray().reshape(-1) for out in self._resampler.resample(frame)]
         if not arrays:
             return None
         samples = np.concatenate(arrays).astype(np.float32, copy=False)
-        piece = SoundPiece(self.start + self._out / self.rate, samples)
+        piece = SoundPiece(self.end, samples)
         self._out += samples.size
         return piece
+
+
+class _Stretches:
+    """Frames with their times, in order, and of each whether an unbroken stretch of sound begins with it.
+
+    A frame whose time disagrees with the count of samples is held back until those behind it tell whether
+    that lasts: it does where time has moved on (a gap, a clock that drifts), and a stretch begins with it
+    then; it does not where timestamps jitter.
+    """
+
+    def __init__(self, frames: Iterator[tuple[float, Any]]) -> None:
+        self._frames = frames
+        self._again: deque[tuple[float, Any]] = deque()  # to be looked at once more
+        self._held: list[tuple[float, Any]] = []
+        self._key: tuple[int, str, str] | None = None
+        self._start, self._count = 0.0, 0  # of the stretch, held frames left out
+        self._waiting = 0  # samples of held frames
+
+    def __iter__(self) -> Iterator[tuple[float, Any, bool]]:
+        while True:
+            item = self._again.popleft() if self._again else next(self._frames, None)
+            if item is None and not self._held:
+                return
+            yield from self._settled(item)
+
+    def _settled(self, item: tuple[float, Any] | None) -> Iterator[tuple[float, Any, bool]]:
+        """What is certain now, with one more frame (None: there is none)."""
+        if item is None or self._key is None or _key(item[1]) != self._key:
+            yield from self._cut_off(item)
+            return
+        off, frame = item[0] - self._end(self._waiting), item[1]
+        if abs(off) <= _DRIFT_S:
+            self._held.append(item)
+            yield from self._joined()
+        elif off > _JITTER_S:
+            yield from self._cut_off(item)
+        else:
+            self._held.append(item)
+            self._waiting += frame.samples
+            if self._is_sure(frame):
+                yield self._begun()
+
+    def _is_sure(self, last: Any) -> bool:
+        is_long = last.samples > _LONG_S * last.sample_rate
+        patient = self._waiting < _PATIENCE_S * last.sample_rate and len(self._held) < _MOST_HELD
+        return is_long or not patient
+
+    def _cut_off(self, item: tuple[float, Any] | None) -> Iterator[tuple[float, Any, bool]]:
+        """A stretch ends before ``item``, with what is held still open: sound that came late was a gap."""
+        if item is not None:
+            self._again.appendleft(item)
+        if self._held and self._held[0][0] <= self._end():
+            yield from self._joined()
+        elif not self._held and item is not None:
+            self._held.append(self._again.popleft())
+        if self._held:
+            yield self._begun()
+        else:
+            self._key = None  # the next frame begins a stretch
+
+    def _joined(self) -> Iterator[tuple[float, Any, bool]]:
+        """What is held goes on with the stretch."""
+        for time, frame in self._held:
+            self._count += frame.samples
+            yield time, frame, False
+        self._held, self._waiting = [], 0
+
+    def _begun(self) -> tuple[float, Any, bool]:
+        """A stretch begins with the first frame held; the others are looked at again."""
+        (time, frame), *others = self._held
+        self._again.extendleft(reversed(others))
+        self._held, self._waiting = [], 0
+        self._key, self._start, self._count = _key(frame), time, frame.samples
+        return time, frame, True
+
+    def _end(self, waiting: int = 0) -> float:
+        assert self._key is not None  # a stretch has begun
+        return self._start + (self._count + waiting) / self._key[0]
+
+
+def _key(frame: Any) -> tuple[int, str, str]:
+    """What frames of one stretch have in common."""
+    return frame.sample_rate, frame.layout.name, frame.format.name
 
 
 class SoundTrack:
@@ -149,21 +222,21 @@ class SoundTrack:
 
     def _resampled(self, end: float, rate_hz: int) -> Iterator[SoundPiece]:
         run: _Run | None = None
-        for time, frame in self._frames():
-            if run is not None and not run.goes_on(time, frame):
+        for time, frame, begins in _Stretches(self._frames()):
+            if run is not None and begins:
                 yield from filter(None, [run.put(None)])
                 run = None
             if time > end:
                 break
             if run is None:
-                run = _Run(time, frame, rate_hz)
+                run = _Run(time, rate_hz)
             try:
                 yield from filter(None, [run.put(frame)])
             except (av.error.FFmpegError, ValueError):  # a layout that cannot be mixed down
                 self._keep_lost(time, time + frame.samples / frame.sample_rate)
                 run = None
                 continue
-            if run.start + run._out / rate_hz > end:
+            if run.end > end:
                 return
         if run is not None:
             yield from filter(None, [run.put(None)])
