@@ -192,6 +192,7 @@ GOOD = "rain/a.mp4,rain,1,2,g,train"
         ("rain/a.mp4,rain,1,inf,,", "end_s 'inf' is no time"),
         ("rain/a.mp4,rain,1,1e99,,", "is no span"),
         ("rain/a.mp4,rain,1_0,20,,", "start_s '1_0' is no time"),
+        ('rain/a.mp4,rain,"1,234",2000,,', "start_s '1,234' may be read in two ways"),
         ("rain/a.mp4,rain,1,,,", "end_s is missing"),
         ("rain/a.mp4,rain,,1,,", "start_s is missing"),
         ("rain/a.mp4,rain,,,other,", "group is 'other' here and 'g' in"),
@@ -314,6 +315,11 @@ def test_other_files_are_no_dataset(tmp_path):
     [
         ("12.5", 12.5),
         ("12,5", 12.5),
+        ("0,250", 0.25),
+        ("1234,567", 1234.567),
+        ("1,2345", 1.2345),
+        ("00:01:02,500", 62.5),
+        (1.234, 1.234),
         ("1:00:00", 3600),
         ("2:03.25", 123.25),
         (7, 7.0),
@@ -323,6 +329,13 @@ def test_other_files_are_no_dataset(tmp_path):
 )
 def test_times_as_people_write_them(text, value):
     assert seconds(text, "start_s", "here") == value
+
+
+@pytest.mark.parametrize(("text", "hint"), [("1,234", "1.234 or 1234"), ("12,500 s", "12.500 or 12500")])
+def test_a_comma_that_may_stand_for_thousands_is_refused(text, hint):
+    with pytest.raises(DataError, match="may be read in two ways") as error:
+        seconds(text, "start_s", "here")
+    assert hint in error.value.hint
 
 
 def test_what_is_in_no_split_is_told_and_left_out(tmp_path):

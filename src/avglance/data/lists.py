@@ -26,6 +26,7 @@ NAMES = {
 }
 """The fields, and how each may be spelt."""
 _SPELT = {name: own for own, names in NAMES.items() for name in names}
+_THOUSANDS = re.compile(r"[1-9]\d{0,2},\d{3}")  # or with a decimal comma: one cannot tell
 
 
 @dataclass
@@ -203,6 +204,8 @@ def _span(row: dict[str, Any], where: str) -> tuple[float, float] | None:
 def seconds(value: Any, name: str, where: str) -> float | None:
     """A time as people write it: 12.5, ``12.5s``, ``1:02.5``, ``00:01:02.5``; None for nothing.
 
+    A comma is read as the point (``12,5``), but for one that may as well stand for thousands (``1,234``).
+
     Raises:
         DataError: it is something else.
 
@@ -214,7 +217,11 @@ def seconds(value: Any, name: str, where: str) -> float | None:
     if isinstance(value, (int, float)) and not isinstance(value, bool):
         text = repr(value)
     else:
-        text = str(value).strip().removesuffix("s").rstrip().replace(",", ".")
+        text = str(value).strip().removesuffix("s").rstrip()
+        if _THOUSANDS.fullmatch(text):
+            hint = f"{text.replace(',', '.')} or {text.replace(',', '')}, in seconds"
+            raise DataError(f"{name} {value!r} may be read in two ways", where=where, hint=hint)
+        text = text.replace(",", ".")
     found = re.fullmatch(r"(?:(?:(\d{1,4}):)?(\d{1,4}):)?(\d{1,12}(?:\.\d{0,20})?(?:e[+-]?\d{1,2})?)", text)
     if found is None:
         hint = "such as 12.5 or 00:00:12.5, in seconds from the beginning of the file"
