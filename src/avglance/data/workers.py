@@ -61,9 +61,16 @@ def _start(make: Callable[[Any], Any], line: Connection) -> None:
     """Ctrl-C reaches every process of a terminal: workers leave it to the one that started them."""
     global _make
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    signal.signal(signal.SIGTERM, _end)
     _make = make
     threading.Thread(target=_watch, args=(line,), name="watch", daemon=True).start()
+
+
+def _end(number: int, frame: object) -> None:
+    """What is being made tidies up after itself; where nothing is, there is nothing to tidy."""
+    if not _busy:
+        os._exit(1)
+    raise KeyboardInterrupt
 
 
 def _watch(line: Connection) -> None:
@@ -82,7 +89,7 @@ def _made(item: Any) -> Any:
     _busy = True
     try:
         return _make(item)
-    except KeyboardInterrupt:  # raised by ``_watch``: what was begun has been tidied up on the way here
+    except KeyboardInterrupt:  # raised by ``_end``
         os._exit(1)
     finally:
         _busy = False
