@@ -16,7 +16,7 @@ from avglance.data.workers import pool
 fcntl = pytest.importorskip("fcntl", reason="locks on files show who is still there")
 
 WORKERS = 2
-PATIENCE_S = 30.0  # until they have begun, on a busy machine
+PATIENCE_S = 120.0  # until they have begun, on a busy machine
 SCRIPT = """
 import fcntl, sys, time
 from pathlib import Path
