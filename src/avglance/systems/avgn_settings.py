@@ -255,7 +255,7 @@ class AVGNSettings:
             picture="mobilenetv1_050", sound="yamnet", focus="mobilenetv2_100_same",
             policy="heatmap", cells=3, choose_width=128, choose_hidden=256, aim_width=64, aim_hidden=128,
             answer_width=256, train_looks=8,
-            dropout=0.5, drop_features=0.5, drop_sound=0.5, drop_pictures=0.05,
+            dropout=0.5, drop_features=0.5, drop_sound=0.3, drop_pictures=0.05,
             optimiser="adamw", rate=1e-3, encoder_rate=0.0, batch=32,
             switches=AVGNSwitches(teacher="fused"),
         )  # fmt: skip
