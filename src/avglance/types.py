@@ -12,6 +12,8 @@ from typing import Any, Literal
 
 Verdict = Literal["ok", "degraded", "failed"]
 AudioState = Literal["present", "silent", "absent"]
+Labels = Literal["one", "several"]
+"""How many labels a system gives a video: the likeliest class, or a yes or no for each."""
 NOTES = frozenset({"side_sound", "gap"})
 """Kinds of reasons that are worth saying and leave a file ok: sound from beside, a picture held long."""
 UNKNOWN = "unknown"

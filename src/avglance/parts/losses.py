@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from avglance.errors import ArgumentError, ShapeError
+from avglance.types import Labels
 
 
 def draw_labels(targets: Tensor, rng: torch.Generator) -> Tensor:
@@ -71,6 +72,68 @@ def classification(
     return each.masked_fill(~mask, 0.0).sum() / mask.sum().clamp(min=1)
 
 
+def taught_labels(targets: Tensor, labels: Labels, rng: torch.Generator) -> Tensor:
+    """What the heads are taught: one drawn label of each video (B,), or all of them, multi-hot (B, C).
+
+    The losses below tell the two by the shape: a softmax over the classes, or a sigmoid for each.
+    """
+    return draw_labels(targets, rng) if labels == "one" else (targets > 0).float()
+
+
+def label_loss(logits: Tensor, labels: Tensor, *, present: Tensor | None = None) -> Tensor:
+    """``classification`` by a label a video (B,), or ``yes_or_no`` by all of them, multi-hot (B, C)."""
+    if labels.ndim == 1:
+        return classification(logits, labels, present=present)
+    return yes_or_no(logits, labels, present=present)
+
+
+def yes_or_no(logits: Tensor, targets: Tensor, *, present: Tensor | None = None) -> Tensor:
+    """Binary cross-entropy, summed over the classes and averaged over all rows.
+
+    The sum is the likelihood of all C answers of a row, as the cross-entropy is that of its one: a mean would
+    teach each class C times more slowly than a softmax does.
+
+    Args:
+        logits: shape (B, C) or (B, ..., C).
+        targets: multi-hot, a video's repeated for each of its rows, shape (B, C); of a video without a label
+            every answer is no.
+        present: rows that count, bool, shape of ``logits`` without C. None: all.
+
+    Returns:
+        A scalar; 0 where no row is present.
+    """
+    if targets.shape != (len(logits), logits.shape[-1]):
+        raise ShapeError(
+            f"targets must be {(len(logits), logits.shape[-1])} for logits {tuple(logits.shape)}, "
+            f"got {tuple(targets.shape)}",
+            where="yes_or_no",
+        )
+    wanted = beside(targets, logits).to(logits.dtype)
+    each = F.binary_cross_entropy_with_logits(logits, wanted, reduction="none").sum(-1)
+    if present is None:
+        return each.mean()
+    return each.masked_fill(~present, 0.0).sum() / present.sum().clamp(min=1)
+
+
+def beside(targets: Tensor, logits: Tensor) -> Tensor:
+    """Targets (B, C) for every row of logits (B, ..., C), as a view."""
+    return targets.reshape(len(targets), *(1,) * (logits.ndim - 2), -1).expand_as(logits)
+
+
+def true_probability(logits: Tensor, labels: Tensor) -> Tensor:
+    """What logits (B, T, C) give the true class, or the true classes on average: (B, T) in [0, 1].
+
+    Args:
+        logits: shape (B, T, C).
+        labels: int64 (B,), of a softmax; or multi-hot (B, C), of sigmoids. Of a video with several events a
+            snippet that shows one of them counts, and one that shows all counts most; without any, 0.
+    """
+    if labels.ndim == 1:
+        true = labels[:, None, None].expand(-1, logits.shape[1], 1)
+        return logits.softmax(-1).gather(-1, true).squeeze(-1)
+    return (logits.sigmoid() * labels[:, None]).sum(-1) / labels.sum(1, keepdim=True).clamp(min=1)
+
+
 def mean_logits(heads: Sequence[tuple[Tensor, Tensor | None]]) -> Tensor:
     """Mean of the heads' logits over the heads that are present at each snippet.
 
@@ -88,17 +151,16 @@ def mean_logits(heads: Sequence[tuple[Tensor, Tensor | None]]) -> Tensor:
 
 
 def teacher_confidence(logits: Tensor, labels: Tensor) -> Tensor:
-    """How sure the teacher is of the true class at each snippet: softmax(logits)[y], without gradient.
+    """How sure the teacher is of what is true at each snippet: ``true_probability``, without gradient.
 
     Args:
         logits: of the teacher, be it ``mean_logits`` of the auxiliary heads or a fused head, shape (B, T, C).
-        labels: int64 (B,).
+        labels: int64 (B,), or multi-hot (B, C).
 
     Returns:
         (B, T) in [0, 1].
     """
-    share = logits.detach().softmax(-1)
-    return share.gather(-1, labels[:, None, None].expand(-1, logits.shape[1], 1)).squeeze(-1)
+    return true_probability(logits.detach(), labels)
 
 
 def saliency_target(confidence: Tensor, tau: float = 1.0) -> Tensor:
@@ -160,14 +222,14 @@ def ordered_loss(saliency: Tensor, class_logits: Tensor, labels: Tensor) -> Tens
     Args:
         saliency: logits, shape (B, T).
         class_logits: AV logits, shape (B, T, C).
-        labels: int64 (B,).
+        labels: int64 (B,), or multi-hot (B, C): then CE is ``yes_or_no``.
     """
     order = saliency.detach().sort(dim=1, descending=True, stable=True).indices  # (B, T)
     log_share = saliency.log_softmax(1).gather(1, order).unsqueeze(-1)  # (B, T, 1)
     share = (log_share - log_share[:, :1].detach()).exp()  # relative to the best: no 0 / 0
     sorted_logits = class_logits.gather(1, order.unsqueeze(-1).expand_as(class_logits))
     prefix = (share * sorted_logits).cumsum(1) / share.cumsum(1)  # (B, T, C)
-    return classification(prefix, labels)
+    return label_loss(prefix, labels)
 
 
 def rising_loss(saliency: Tensor, class_logits: Tensor, labels: Tensor, *, margin: float = 0.0) -> Tensor:
@@ -179,12 +241,11 @@ def rising_loss(saliency: Tensor, class_logits: Tensor, labels: Tensor, *, margi
     Args:
         saliency: logits, shape (B, T).
         class_logits: AV logits, shape (B, T, C).
-        labels: int64 (B,).
+        labels: int64 (B,), or multi-hot (B, C).
         margin: by how much confidence must fall.
     """
     order = saliency.detach().sort(dim=1, descending=True, stable=True).indices  # (B, T)
-    true = labels[:, None, None].expand(-1, class_logits.shape[1], 1)
-    sure = class_logits.softmax(-1).gather(-1, true).squeeze(-1).gather(1, order)  # (B, T)
+    sure = true_probability(class_logits, labels).gather(1, order)  # (B, T)
     i, j = torch.triu_indices(order.shape[1], order.shape[1], offset=1, device=order.device)
     if not len(i):
         return sure.sum() * 0.0

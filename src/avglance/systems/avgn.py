@@ -18,6 +18,7 @@ Settings and switches: ``avgn_settings``.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -49,13 +50,12 @@ from avglance.systems.base import (
     close_look_macs,
     coarse_to_fine,
     flat_places,
-    mean_evidence,
-    precise,
     seeded_layers,
     spread,
     unordered,
 )
 from avglance.systems.encoders import build_encoder, freeze_encoders, with_encoder_rate
+from avglance.systems.labels import mean_evidence, precise, start_at_share
 from avglance.views import LOGMEL_MACS, View
 
 
@@ -130,6 +130,9 @@ class AVGN(System):
         self.head_focus = AuxHead(near, s.classes, dropout=s.dropout)
         if s.switches.teacher == "fused":
             self.head_fused = AuxHead(v + a + near, s.classes, dropout=s.dropout)
+        if s.labels == "several":
+            heads = [part for name, part in self.named_children() if name.startswith("head_")]
+            start_at_share(self.saliency.classify, *self.classifier.heads, *heads)
         freeze_encoders(self, s.encoder_rate)
 
     # ---- the stages: dense or sparse, the same arithmetic ----
@@ -251,7 +254,7 @@ class AVGN(System):
         """Scores after each look (B, K, C), of the prefix heads, and evidence (B, T, C).
 
         A video that shows nothing is answered by the sound head, its snippets weighted by saliency; one that
-        neither shows nor sounds gets equal scores.
+        neither shows nor sounds gets equal scores, 1 / C.
         """
         order, looked, used = found.order, found.looked, found.used
         last = (used.sum(1, keepdim=True) - 1).clamp(min=0)
@@ -266,10 +269,12 @@ class AVGN(System):
         close = unordered(ask_head(self.head_focus, found.near, looked), order, seen.visible)
         weights = saliency.masked_fill(~seen.audible, -torch.inf).softmax(1).nan_to_num(0.0)
         by_ear = (weights[..., None] * heard).sum(1, keepdim=True)
+        if self.labels == "several":  # logits of 0 would say yes to half of what was neither seen nor heard
+            by_ear = by_ear - ~seen.audible.any(1)[:, None, None] * math.log(self.classes - 1)
         logits = torch.where(used.any(1)[:, None, None], logits, by_ear)
         closely = unordered(looked, order, seen.visible)
-        evidence = mean_evidence([(shown, seen.visible), (heard, seen.audible), (close, closely)])
-        return precise(logits), evidence
+        ran = [(shown, seen.visible), (heard, seen.audible), (close, closely)]
+        return precise(logits, self.labels), mean_evidence(ran, self.labels)
 
     def _decide(self, seen: Glimpse, saliency: Tensor, found: Looks, *, spend: Meter | Unmetered) -> Decision:
         order, looked = found.order, found.looked

@@ -67,7 +67,7 @@ def look_closely(
         used = shown[:, at] & going[:, None]
         found.append(walk.step(order[:, at], used, used & closely[:, at], first=at.start))
         if stop is not None:
-            going = going & ~stop.after(at.stop, found[-1].logits[:, -1])
+            going = going & ~stop.after(at.stop, found[-1].logits[:, -1], labels=system.labels)
     left = K - sum(step.order.shape[1] for step in found)
     return _joined(order, found, left)
 

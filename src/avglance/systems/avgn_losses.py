@@ -16,13 +16,13 @@ from avglance.parts.aespa import TransformerAESPA
 from avglance.parts.clips import Clips
 from avglance.parts.crop import corner_to_box
 from avglance.parts.losses import (
-    classification,
-    draw_labels,
+    label_loss,
     mean_logits,
     ordered_loss,
     rising_loss,
     saliency_loss,
     saliency_range_loss,
+    taught_labels,
     teacher_confidence,
 )
 from avglance.parts.meter import Unmetered
@@ -41,7 +41,7 @@ class Lesson:
     """What the losses of one batch are made of.
 
     Attributes:
-        y: drawn label of each video, int64 (B,).
+        y: drawn label of each video, int64 (B,); or all labels of each, multi-hot (B, C).
         seen: what the glance left.
         saliency: what AV-TeST says.
         order: the snippets looked at, (B, L).
@@ -64,7 +64,7 @@ def avgn_losses(system: AVGN, clips: Clips, *, rng: torch.Generator, epoch: int)
     s, w = system.settings, system.settings.switches
     audible = drop_videos(clips.audible, s.drop_sound, rng)
     visible = drop_videos(clips.visible, s.drop_pictures, rng)
-    y = draw_labels(clips.targets, rng)
+    y = taught_labels(clips.targets, s.labels, rng)
     seen = system.glance_clips(clips, visible, audible)
     saliency = system.choose(seen, spend=FREE)
     order = training_order(system, saliency.logits, seen.visible, rng=rng, epoch=epoch)
@@ -196,7 +196,7 @@ def _branches(lesson: Lesson) -> list[Tensor]:
 
 def _prefix(system: AVGN, lesson: Lesson) -> Tensor:
     each = [
-        classification(
+        label_loss(
             system.classifier(system.fuse(lesson.seen, lesson.order, x)), lesson.y, present=lesson.shown
         )
         for x in _branches(lesson)
@@ -216,25 +216,25 @@ def _auxiliary(system: AVGN, lesson: Lesson, epoch: int) -> dict[str, Tensor]:
     terms = {}
     if trains(system.head_picture):
         logits = system.head_picture(seen.picture)
-        terms["picture"] = classification(logits, lesson.y, present=seen.visible & here)
+        terms["picture"] = label_loss(logits, lesson.y, present=seen.visible & here)
     if trains(system.head_sound):
         logits = system.head_sound(seen.sound)
-        terms["sound"] = classification(logits, lesson.y, present=seen.audible & here)
+        terms["sound"] = label_loss(logits, lesson.y, present=seen.audible & here)
     if closely(system):
         present = lesson.shown & counted
-        each = [classification(system.head_focus(x), lesson.y, present=present) for x in _branches(lesson)]
+        each = [label_loss(system.head_focus(x), lesson.y, present=present) for x in _branches(lesson)]
         terms["focus"] = torch.stack(each).mean()
     return {name: w.auxiliary * term for name, term in terms.items()}
 
 
 def teaching(system: AVGN, lesson: Lesson) -> tuple[Tensor, Tensor | None]:
-    """What saliency learns from: confidence (B, L) in the true class, and a loss of the teacher."""
+    """What saliency learns from: confidence (B, L) in what is true, and a loss of the teacher."""
     seen, order, y = lesson.seen, lesson.order, lesson.y
     heard = along(seen.audible, order)
     looked = lesson.shown & closely(system)
     if system.settings.switches.teacher == "fused":
         fused = system.head_fused(system.fuse(seen, order, lesson.near * lesson.shown[..., None]))
-        taught = classification(fused, y, present=lesson.shown | heard)
+        taught = label_loss(fused, y, present=lesson.shown | heard)
         return teacher_confidence(fused, y), taught
     heads = [
         (system.head_picture(along(seen.picture, order)), lesson.shown),

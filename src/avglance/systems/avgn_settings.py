@@ -7,6 +7,7 @@ from typing import Literal
 
 from avglance.errors import ArgumentError
 from avglance.systems.base import check_choice, check_rate_share, check_shares
+from avglance.types import Labels
 from avglance.views import ViewSettings
 
 
@@ -149,6 +150,8 @@ class AVGNSettings:
         rate: learning rate at ``batch`` videos a step.
         encoder_rate: rate of the three encoders as a share of what they would have; 0 freezes them.
         batch: the batch that the rate is meant for.
+        labels: "one" teaches a softmax one drawn label of each video (the papers' way, whether it has one or
+            several); "several" teaches a sigmoid for each class all of them. Scores are of the same kind.
         switches: what an ablation turns.
     """
 
@@ -183,10 +186,13 @@ class AVGNSettings:
     rate: float = 2e-3
     encoder_rate: float = 1.0
     batch: int = 32
+    labels: Labels = "one"
     switches: AVGNSwitches = field(default_factory=AVGNSwitches)
 
     def __post_init__(self) -> None:
-        check_choice(self, policy=("recurrent", "heatmap"), optimiser=("sgd", "adamw"))
+        check_choice(
+            self, policy=("recurrent", "heatmap"), optimiser=("sgd", "adamw"), labels=("one", "several")
+        )
         check_shares(
             self, "dropout", "drop_features", "drop_sound", "drop_pictures", "glance_share", "focus_share"
         )

@@ -16,8 +16,9 @@ from torch import Tensor, nn
 
 from avglance.errors import ArgumentError, ShapeError
 from avglance.parts.clips import Clips
-from avglance.parts.losses import mean_logits
 from avglance.parts.meter import Meter, row_macs
+from avglance.systems.labels import certain, precise
+from avglance.types import Labels
 from avglance.views import LOGMEL_MACS, MEL_BANDS, MEL_FRAMES, View, ViewSettings
 
 
@@ -79,28 +80,20 @@ class Stopping:
     """What ends the looks at a video before its budget is spent; its first look always happens.
 
     Args:
-        sure: after look j a video stops whose largest score is at least ``sure[j - 1]``, and behind the last
-            of them in any case, shape (K,); None: never.
+        sure: after look j a video stops whose confidence (``certain``) is at least ``sure[j - 1]``, and
+            behind the last of them in any case, shape (K,); None: never.
         late: asked before each further look; once it says yes no video is looked at any more.
     """
 
     sure: Sequence[float] | None = None
     late: Callable[[], bool] | None = None
 
-    def after(self, look: int, logits: Tensor) -> Tensor:
+    def after(self, look: int, logits: Tensor, *, labels: Labels = "one") -> Tensor:
         """Which videos are sure enough after their look number ``look`` (from 1), bool (B,)."""
         if self.sure is None:
             return torch.zeros(len(logits), dtype=torch.bool, device=logits.device)
         least = self.sure[look - 1] if look <= len(self.sure) else -math.inf
-        return (precise(logits).amax(-1) >= least).to(logits.device)
-
-
-def precise(logits: Tensor) -> Tensor:
-    """Softmax in double precision: in single, many sure videos would share a 1.
-
-    It lies on the CPU where a device has no doubles.
-    """
-    return (logits.cpu() if logits.device.type == "mps" else logits).double().softmax(-1)
+        return (certain(precise(logits, labels), labels) >= least).to(logits.device)
 
 
 @dataclass(frozen=True)
@@ -158,6 +151,12 @@ class System(nn.Module):
     classes: int
     view_settings: ViewSettings
     max_k: int
+
+    @property
+    def labels(self) -> Labels:
+        """Whether it gives a video one label or several, as its settings say."""
+        found: Labels = getattr(getattr(self, "settings", None), "labels", "one")
+        return found
 
     def losses(self, clips: Clips, *, rng: torch.Generator, epoch: int) -> dict[str, Tensor]:
         """Named terms, already weighted, whose sum is minimised; all randomness comes from ``rng``."""
@@ -333,11 +332,6 @@ def spread(rows: Tensor, at: Tensor) -> Tensor:
         return rows.reshape(*at.shape, *rows.shape[1:])
     out = rows.new_zeros((*at.shape, *rows.shape[1:]))
     return out.index_put((at,), rows)
-
-
-def mean_evidence(parts: list[tuple[Tensor, Tensor]]) -> Tensor:
-    """Mean softmax of the heads that ran, (B, T, C), of pairs: logits (B, T, C) and where it ran (B, T)."""
-    return mean_logits([(logits.softmax(-1), ran) for logits, ran in parts])
 
 
 def drop_videos(present: Tensor, rate: float, rng: torch.Generator) -> Tensor:

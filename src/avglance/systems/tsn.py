@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from avglance.errors import ArgumentError
 from avglance.parts.clips import Clips
 from avglance.parts.heads import NoPicture, NoSound
-from avglance.parts.losses import classification, draw_labels
+from avglance.parts.losses import label_loss, taught_labels
 from avglance.parts.meter import Meter, Unmetered
 from avglance.systems.base import (
     Decision,
@@ -38,6 +38,8 @@ from avglance.systems.base import (
     unordered,
 )
 from avglance.systems.encoders import build_encoder, freeze_encoders, with_encoder_rate
+from avglance.systems.labels import probabilities, start_at_share
+from avglance.types import Labels
 from avglance.views import LOGMEL_MACS, View, ViewSettings
 
 
@@ -63,6 +65,8 @@ class TSNSettings:
         rate: learning rate at ``batch`` videos a step.
         encoder_rate: rate of the encoders as a share of what they would have; 0 freezes them.
         batch: the batch that the rate is meant for.
+        labels: "one" teaches a softmax one drawn label of each video (the papers' way, whether it has one or
+            several); "several" teaches a sigmoid for each class all of them. Scores are of the same kind.
     """
 
     classes: int = 200
@@ -82,6 +86,7 @@ class TSNSettings:
     rate: float = 2e-3
     encoder_rate: float = 1.0
     batch: int = 32
+    labels: Labels = "one"
 
     def __post_init__(self) -> None:
         if self.classes < 2:
@@ -92,7 +97,7 @@ class TSNSettings:
             raise ArgumentError(
                 f"train_snippets must be 1 to {self.snippets}, got {self.train_snippets}", where="TSNSettings"
             )
-        check_choice(self, optimiser=("sgd", "adamw"))
+        check_choice(self, optimiser=("sgd", "adamw"), labels=("one", "several"))
         check_shares(self, "dropout", "drop_sound", "drop_pictures")
         check_rate_share(self, "encoder_rate")
 
@@ -149,6 +154,8 @@ class TSN(System):
         hidden = [nn.Linear(v + a, s.head_width), nn.ReLU()] if s.head_width else []
         last = nn.Linear(s.head_width or v + a, s.classes)
         self.head = nn.Sequential(*hidden, nn.Dropout(s.dropout), last)
+        if s.labels == "several":
+            start_at_share(self.head)
         freeze_encoders(self, s.encoder_rate)
 
     def choose(self, videos: int, k: int) -> Tensor:
@@ -183,11 +190,12 @@ class TSN(System):
         used = visible | audible
         logits, each = self.answer(features, used, spend=spend)
         all_snippets = torch.zeros(len(order), self.max_k, device=order.device)
-        evidence = unordered(each.softmax(-1) * used[..., None], order, all_snippets)
+        evidence = unordered(probabilities(each, self.labels) * used[..., None], order, all_snippets)
         looked = unordered(visible, order, all_snippets)
         whole = torch.tensor([0.0, 0.0, 1.0, 1.0], device=order.device).expand(*looked.shape, 4)
         boxes = whole.masked_fill(~looked[..., None], torch.nan)
-        return Decision(logits.softmax(-1), all_snippets, looked, order, boxes, evidence)
+        scores = probabilities(logits, self.labels)
+        return Decision(scores, all_snippets, looked, order, boxes, evidence)
 
     def forward(self, clips: Clips, k: int) -> Decision:
         """The dense answer of ``k`` uniform snippets."""
@@ -231,16 +239,16 @@ class TSN(System):
             return self._decide(features, order, visible, audible, spend=spend)
 
     def losses(self, clips: Clips, *, rng: torch.Generator, epoch: int) -> dict[str, Tensor]:
-        """Cross entropy of the averaged answer."""
+        """Cross entropy (of several labels: binary) of the averaged answer."""
         self.check_clips(clips)
         some = clips.at(self._segments(len(clips), rng).to(clips.device))
         audible = drop_videos(some.audible & self.settings.listen, self.settings.drop_sound, rng)
         visible = drop_videos(some.visible, self.settings.drop_pictures, rng)
-        y = draw_labels(clips.targets, rng)
+        y = taught_labels(clips.targets, self.labels, rng)
         with seeded_layers(rng, clips.device):
             features = self._features(some, visible, audible)
             logits, _ = self.answer(features, visible | audible, spend=Unmetered())
-        return {"answer": classification(logits, y)}
+        return {"answer": label_loss(logits, y)}
 
     def _segments(self, videos: int, rng: torch.Generator) -> Tensor:
         """One snippet from each of N equal segments, drawn anew for each video: int64 (B, N)."""

@@ -25,7 +25,7 @@ RUN, DATA, METRICS, RESUME, MODEL = "run.json", "data.json", "metrics.jsonl", "r
 
 UNSAID = {
     "features": 0, "system_settings.cells": None, "system_settings.drop_features": 0.0,
-    "system_settings.encoder_rate": 1.0,
+    "system_settings.encoder_rate": 1.0, "system_settings.labels": "one",
 }  # fmt: skip
 """Settings that runs of earlier versions do not say, and what they were."""
 
