@@ -135,7 +135,8 @@ class Recognition:
 
     Where ``unknown``, nothing that the model knows is there: the first label is ``UNKNOWN`` (its score of 1
     is a decision, no probability), those behind it are what the model would say if it had to. ``budget`` says
-    in words what was allowed.
+    in words what was allowed. ``label_mode`` says whether ``labels`` are the likeliest of which one is there
+    ("one"), or all that are said to be there ("several").
     """
 
     video: str
@@ -154,6 +155,7 @@ class Recognition:
     toy: bool = False
     unknown: bool = False
     budget: str = ""
+    label_mode: Labels = "one"
 
 
 @dataclass(frozen=True)

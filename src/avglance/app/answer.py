@@ -81,7 +81,8 @@ def found_out(loaded: LoadedModel) -> tuple[Judgement, ExitTable | None]:
         CheckpointError: an entry is not what training writes.
     """
     where, exits = str(loaded.folder), loaded.card.get("exits")
-    judge = Judgement.from_card(loaded.card.get("calibration"), len(loaded.classes), where=where)
+    found, kind = loaded.card.get("calibration"), loaded.system.labels
+    judge = Judgement.from_card(found, len(loaded.classes), labels=kind, where=where)
     return judge, None if exits is None else ExitTable.from_card(exits, where=where)
 
 
@@ -92,12 +93,23 @@ def judged(judge: Judgement, decision: Decision) -> tuple[NDArray[np.float64], b
     return scores[0], bool(judge.unknown(scores, decision.saliency.double().cpu().numpy())[0])
 
 
+def named(judge: Judgement, scores: NDArray[np.float64], top: int, *, unknown: bool) -> NDArray[np.int64]:
+    """The classes that an answer with scores (C,) names, best first, (n,).
+
+    The ``top`` best; of several labels a video all that are said, however many, and no other. Behind
+    ``unknown``, which takes a place itself, the best in any case.
+    """
+    best = np.argsort(-scores, kind="stable")
+    if unknown:
+        return best[: top - 1]
+    return best[judge.said(scores[None])[0][best]] if judge.labels == "several" else best[:top]
+
+
 def labels(
-    scores: NDArray[np.float64], classes: Sequence[str], top: int, *, unknown: bool
+    scores: NDArray[np.float64], classes: Sequence[str], best: NDArray[np.int64], *, unknown: bool
 ) -> tuple[Label, ...]:
-    """The names of the highest scores (C,), best first; behind ``unknown`` where that is the answer."""
+    """The names of the classes ``best`` with their scores (C,); behind ``unknown`` where that is so."""
     first = (Label(UNKNOWN, 1.0),) if unknown else ()
-    best = np.argsort(-scores, kind="stable")[: top - len(first)]
     return (*first, *(Label(classes[c], float(scores[c])) for c in best))
 
 

@@ -30,12 +30,13 @@ from avglance.app.answer import (
     judged,
     labels,
     moments,
+    named,
     raise_failure,
     sightings,
 )
 from avglance.app.budget import Plan
 from avglance.errors import ArgumentError, AVGLanceError, CheckpointError, MediaError
-from avglance.types import Failure, Recognition, Span
+from avglance.types import Failure, Labels, Recognition, Span
 
 if TYPE_CHECKING:
     import torch
@@ -127,6 +128,7 @@ class Model:
         classes: names in the order of the scores.
         card: what the model says of itself.
         toy: whether its classes are toys.
+        label_mode: whether it names the likeliest classes of a video, or all that it says are there.
         sha256: of the weights.
         max_budget: the largest budget it can spend.
     """
@@ -141,6 +143,7 @@ class Model:
         self.sha256: str = loaded.sha256
         self.max_budget: int = int(loaded.system.max_k)
         self._judge, self._exits = found_out(loaded)
+        self.label_mode: Labels = self._judge.labels
         self._plans: dict[str, Plan] = {}
 
     def plan(self, budget: int | str | None = None, exit_early: bool | None = None) -> Plan:
@@ -297,11 +300,12 @@ class Model:
         duration_s = info.duration_s if info else 0.0
         saliency = decision.saliency[0].double().softmax(0).cpu().numpy()
         scores, unknown = judged(self._judge, decision)
+        best = named(self._judge, scores, top, unknown=unknown)
         return Recognition(
             video=video,
-            labels=labels(scores, self.classes, top, unknown=unknown),
+            labels=labels(scores, self.classes, best, unknown=unknown),
             unknown=unknown,
-            spans=() if unknown else self._spans(decision, view, duration_s, saliency, top),
+            spans=() if unknown else self._spans(decision, view, duration_s, saliency, best),
             moments=moments(view, decision, saliency),
             saliency=tuple(map(float, saliency)),
             times=tuple(map(float, view.times[0])),
@@ -313,19 +317,24 @@ class Model:
             weights_sha256=self.sha256,
             reader=reader_name(),
             toy=self.toy,
+            label_mode=self.label_mode,
         )
 
     def _spans(
-        self, decision: Decision, view: FileView, duration_s: float, saliency: NDArray[np.float64], top: int
+        self,
+        decision: Decision,
+        view: FileView,
+        duration_s: float,
+        saliency: NDArray[np.float64],
+        best: NDArray[np.int64],
     ) -> tuple[Span, ...]:
-        """Spans of the labels that are named, in the order of time."""
+        """Spans of the classes that are named, in the order of time."""
         from avglance.systems.spans import spans_of
 
         evidence = decision.evidence[0].double().cpu().numpy()  # (T, C)
-        scores = decision.scores[0].double().cpu().numpy()
         threshold = float(self.card.get("span_threshold", DEFAULT_THRESHOLD))
         found = []
-        for c in np.argsort(-scores, kind="stable")[:top]:
+        for c in best:
             runs = spans_of(saliency, evidence[:, c], view.times[0], threshold, duration_s=duration_s)
             found += [Span(start, end, self.classes[c], score) for start, end, score in runs]
         return tuple(sorted(found, key=lambda span: (span.start_s, -span.score)))

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from avglance.app.leading import METRICS, check_metric, leading_rows, modes
 from avglance.app.render import Ink, clean, duration, gmacs, share, stage_names
 from avglance.errors import ArgumentError
 
@@ -62,6 +63,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", type=Path, metavar="FILE.json", help="write figures and one row a video")
     parser.add_argument("--force", action="store_true", help="replace FILE.json if it is there")
     parser.add_argument("--limit", type=int, metavar="N", help="only the first N videos of the manifest")
+    parser.add_argument(
+        "--metric",
+        choices=tuple(METRICS),
+        default="auto",
+        help="the figure that leads (default: mAP where videos have several labels, else top-1)",
+    )
     parser.add_argument("--batch", type=int, default=16, metavar="N", help="videos at once (default: 16)")
     steer = parser.add_mutually_exclusive_group()
     steer.add_argument(
@@ -109,6 +116,7 @@ def run(args: argparse.Namespace) -> int:
     from avglance.data.records import TEST, read_dataset
 
     dataset = read_dataset(args.data, split=args.split, prefer=TEST)
+    check_metric(args.metric, dataset)
     from avglance.app import api
     from avglance.evaluation import evaluate
     from avglance.systems.encoders import make_brief
@@ -276,6 +284,7 @@ def _head(found: dict[str, Any], ink: Ink) -> list[str]:
     if found["unknown"]["videos"] and not found["calibrated"]:
         lines.append(f"  ! {found['unknown']['videos']} videos show no known class; {NEVER_UNKNOWN}")
     lines += [f"  ! {SEEN[word]}" for word in found.get("seen_before", ())]
+    lines += [f"  {line}" for line in modes(found)]
     if "train" in found["data"].get("splits", {}):
         lines.append("  ! all splits together, train among them: --split takes one")
     return lines
@@ -294,15 +303,14 @@ def data_name(data: dict[str, Any]) -> str:
 
 def _figures(found: dict[str, Any], ink: Ink) -> list[str]:
     absent, k = found["absent_classes"], found["settings"]["budget"]
+    without = f"without {_names(absent)}: no video shows them" if absent else ""
     area = (
         ""
         if found["patch_area"] is None
         else f", a patch covers {100 * found['patch_area']:.0f} % of the square"
     )
     rows = [
-        ("top-1", found["top1"], _between(found["top1_interval"])),
-        ("top-5", found["top5"], ""),
-        ("mAP", found["map"], f"without {_names(absent)}: no video shows them" if absent else ""),
+        *leading_rows(found, _between(found["top1_interval"]), without),
         ("calibration error", found["calibration_error"], _scores(found)),
         *(_unknown(found) if found["calibrated"] else ()),
         ("moment recall", found["moment_recall"], _between(found["moment_recall_interval"])),

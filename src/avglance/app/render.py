@@ -165,7 +165,8 @@ def _spans(result: Recognition, ink: Ink) -> list[str]:
 
 
 def _labels(result: Recognition, ink: Ink) -> list[str]:
-    lines, named = [ink("  labels", "cyan")], result.labels
+    several = "   every class above its threshold" if result.label_mode == "several" else ""
+    lines, named = [ink("  labels", "cyan") + several * (not result.unknown)], result.labels
     if result.unknown:
         lines.append(f"  {ink(named[0].name, 'bold')}: nothing that this model knows is there")
         named = named[1:]
@@ -217,7 +218,8 @@ def as_record(result: Recognition | Failure) -> dict[str, Any]:
     cost["whole_s_estimate"] = whole_seconds(result.cost)
     record = {"schema": SCHEMA, "video": result.video, "verdict": condition.verdict, "toy": result.toy}
     record |= {"banner": TOY_BANNER} if result.toy else {}
-    record |= {name: as_json(getattr(result, name)) for name in ("unknown", "labels", "spans", "moments")}
+    named = ("unknown", "label_mode", "labels", "spans", "moments")
+    record |= {name: as_json(getattr(result, name)) for name in named}
     record |= {"times": list(result.times), "saliency": list(result.saliency), "cost": cost}
     record |= {"budget": result.budget}
     record |= {"duration_s": result.duration_s, "audio": condition.audio, "coverage": condition.coverage}

@@ -42,7 +42,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="NAME",
         help="shipped model or model folder (default: %(default)s; `avglance models` lists them)",
     )
-    parser.add_argument("--top", type=int, default=5, metavar="N", help="labels to name (default: 5)")
+    parser.add_argument(
+        "--top",
+        type=int,
+        default=5,
+        metavar="N",
+        help="labels to name (default: 5); of several labels a video all that the model says are there",
+    )
     parser.add_argument(
         "--budget",
         metavar="N",

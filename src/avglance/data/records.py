@@ -80,6 +80,7 @@ class Dataset:
         split: which part of the dataset these records are; empty: all of it.
         splits: how many videos each part of the whole dataset has; empty where there are no parts.
         notes: sentences on how it was read.
+        several: whether any video of the whole dataset has more than one label.
     """
 
     records: tuple[Record, ...]
@@ -91,6 +92,7 @@ class Dataset:
     split: str = ""
     splits: dict[str, int] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    several: bool = False
 
     def __len__(self) -> int:
         return len(self.records)
@@ -106,8 +108,9 @@ class Dataset:
 
     @property
     def label_mode(self) -> Literal["single", "multi"]:
-        """``single`` where no video has more than one label, else ``multi``."""
-        return "single" if all(len(record.labels) <= 1 for record in self.records) else "multi"
+        """``single`` where no video of the whole dataset has more than one label, else ``multi``."""
+        several = self.several or any(len(record.labels) > 1 for record in self.records)
+        return "multi" if several else "single"
 
     @property
     def labels_told(self) -> str:
@@ -119,7 +122,7 @@ class Dataset:
             return f"no label: {len(self)} videos show none of {classes} ({UNKNOWN})"
         if self.label_mode == "single":
             return f"single label: each of {shown} videos shows one of {classes}{none}"
-        mean = sum(len(record.labels) for record in self.records) / shown
+        mean = sum(len(record.labels) for record in self.records) / max(shown, 1)
         return f"multi label: {shown} videos show {mean:.2g} of {classes} on average{none}"
 
     @property
@@ -174,6 +177,7 @@ def read_dataset(
         split=part,
         splits=dict(splits),
         notes=(*source.notes, *notes),
+        several=any(len(row.record.labels) > 1 for row in source.rows),
     )
 
 

@@ -39,6 +39,7 @@ class Answer:
         heard: whether any snippet was audible.
         unknown: whether the model says that nothing it knows is there.
         strange: whether that is true.
+        said: of several labels a video, which classes it says are there, bool (C,); None: it gives one.
     """
 
     video: str
@@ -61,6 +62,7 @@ class Answer:
     heard: bool
     unknown: bool = False
     strange: bool = False
+    said: NDArray[np.bool_] | None = None
 
     def hit(self, k: int) -> bool | None:
         """Whether a true label is among the k best; None without labels, or where there are fewer classes."""
@@ -98,7 +100,8 @@ class Answer:
         """The video's line in the JSON: plain values, None where nothing is known."""
         best = np.argsort(-self.scores, kind="stable")[:5]
         hits, recall, iou = self.patch_hits, self.recall(k), self.span_iou
-        return {
+        said = {} if self.said is None else {"said": [classes[c] for c in best_of(self.scores, self.said)]}
+        return said | {
             "video": self.video,
             "verdict": self.condition.verdict,
             "reasons": sorted({reason.kind for reason in self.condition.reasons}),
@@ -134,6 +137,11 @@ class Answer:
             "saliency": round(float(self.saliency[snippet]), 6),
             "box_px": None if np.isnan(box).any() else [int(v) for v in box],
         }
+
+
+def best_of(scores: NDArray[np.float64], said: NDArray[np.bool_]) -> list[int]:
+    """The classes that are said (C,), best score first."""
+    return [c for c in np.argsort(-scores, kind="stable").tolist() if said[c]]
 
 
 def known_truth(

@@ -75,6 +75,7 @@ class _Arrays:
     boxes: NDArray[np.float64]
     evidence: NDArray[np.float64]
     unknown: NDArray[np.bool_]
+    said: NDArray[np.bool_] | None
 
 
 def recognise_batch(batch: Batch, looks: Looks) -> Spent:
@@ -151,6 +152,7 @@ def _arrays(decision: Decision, judge: Judgement) -> _Arrays:
         boxes=decision.boxes.double().cpu().numpy(),
         evidence=decision.evidence.double().cpu().numpy(),
         unknown=judge.unknown(scores, decision.saliency.double().cpu().numpy()),
+        said=judge.said(scores) if judge.labels == "several" else None,
     )
 
 
@@ -194,6 +196,7 @@ def _answer(
         heard=bool(view.audible[b].any()),
         unknown=bool(arrays.unknown[b]),
         strange=record.unknown,
+        said=None if arrays.said is None else arrays.said[b] & ~arrays.unknown[b],
     )
 
 

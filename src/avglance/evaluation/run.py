@@ -142,7 +142,8 @@ def evaluate(
         raise ArgumentError(f"{system.name} neither chooses nor aims", where="evaluate", hint=hint)
     if sure is not None and "stop" not in inspect.signature(system.recognise).parameters:
         raise ArgumentError(f"{system.name} cannot stop early", where="evaluate", hint="leave --exit away")
-    judge = Judgement.from_card(model.card.get("calibration"), len(classes), where=str(model.folder))
+    found = model.card.get("calibration")
+    judge = Judgement.from_card(found, len(classes), labels=system.labels, where=str(model.folder))
     stop = None if sure is None else Stopping(sure)
     looks = Looks(system, classes, k, float(model.card.get("span_threshold", 0.0)), cache, judge, stop)
     start, answers, seconds = time.perf_counter(), list[Answer | Failure](lost), dict[str, float]()
@@ -167,6 +168,7 @@ def evaluate(
             about=_about(model, dataset)
             | {"settings": asdict(settings) | _grid(system, k) | {"cached": cache is not None}},
             calibrated="calibration" in model.card,
+            label_mode=dataset.label_mode,
             notes={
                 "unknown_classes": unknown,
                 "donors_sharing_a_label": shared,
@@ -242,6 +244,7 @@ def _about(model: LoadedModel, dataset: Dataset) -> dict[str, Any]:
             "name": str(model.card.get("name") or model.folder.name),
             "system": str(model.card.get("system") or model.system.name),
             "weights_sha256": model.sha256,
+            "labels": model.system.labels,
             "toy": bool(model.card.get("toy", False)),
             "span_threshold": model.card.get("span_threshold"),
         },

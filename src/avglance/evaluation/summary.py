@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -13,9 +13,12 @@ from avglance import metrics
 from avglance.evaluation.answers import Answer
 from avglance.evaluation.truth import uniform_snippets
 from avglance.systems.calibration import calibration_error
+from avglance.systems.thresholds import f1_scores
 from avglance.types import STAGES, Failure
 
 SCHEMA = "avglance.evaluation/1"
+LEADING = {"single": "top1", "multi": "map"}
+"""The figure that leads, by the label mode of the data."""
 
 
 @dataclass(frozen=True)
@@ -32,6 +35,7 @@ class Run:
         whole_macs: of a close look at everything in one video.
         seed: of the bootstrap.
         calibrated: whether the scores are: the model's card says how.
+        label_mode: whether the dataset gives its videos one label ("single") or several ("multi").
         about: what was run on what; goes into the JSON as it is.
         notes: what a reader must know; goes into the JSON as it is.
     """
@@ -45,6 +49,7 @@ class Run:
     whole_macs: int
     seed: int = 0
     calibrated: bool = False
+    label_mode: Literal["single", "multi"] = "single"
     about: dict[str, Any] = field(default_factory=dict)
     notes: dict[str, Any] = field(default_factory=dict)
 
@@ -57,12 +62,15 @@ def summarise(run: Run) -> dict[str, Any]:
     counts, what is called so (``_unknown``); top-1 and the like are of the names behind it, over the videos
     that have labels. ``patch_hit`` is a share of chosen
     event snippets; ``patch_area`` beside it is the share of the source square that a patch covers.
-    ``uniform_ceiling`` is the share of videos with an event in which at least one of K uniform snippets meets
-    it, ``span_iou`` the mean overlap of the true labels' spans with the event.
+    ``leading`` names the figure that leads: ``map`` where the data is multi label, else ``top1``. ``f1`` (of
+    all yes and no answers together; ``f1_macro``: the mean of the classes that appear) is of a model that
+    says several labels. ``uniform_ceiling`` is the share of videos with an event in which at least one of K
+    uniform snippets meets it, ``span_iou`` the mean overlap of the true labels' spans with the event.
     """
     found: dict[str, Any] = {"schema": SCHEMA, **run.about, "videos": len(run.answers)}
     found |= {"failed": len(run.failures), "failures": [asdict(f) for f in run.failures]}
     found |= _labels(run) | _looks(run) | _cost(run) | run.notes
+    found |= {"label_mode": run.label_mode, "leading": LEADING[run.label_mode]} | _said(run)
     found["verdicts"] = {v: sum(a.condition.verdict == v for a in run.answers) for v in ("ok", "degraded")}
     found["heard"] = sum(a.heard for a in run.answers)
     plain: dict[str, Any] = _plain(found)
@@ -92,6 +100,20 @@ def _labels(run: Run) -> dict[str, Any]:
         "ece": metrics.expected_calibration_error(scores, truth),
         "calibration_error": calibration_error(scores, truth),
     } | _unknown(run)
+
+
+def _said(run: Run) -> dict[str, Any]:
+    """How well a model that says several labels says them: F1, and how many a video it says; else None."""
+    pairs = [(a.said, a.target) for a in run.answers if a.labels and a.said is not None]
+    if not pairs:
+        return dict.fromkeys(("f1", "f1_macro", "labels_said"))
+    said, truth = (np.stack(side) for side in zip(*pairs, strict=True))
+    each, seen = f1_scores(said, truth, axis=0), (said | truth).any(axis=0)
+    return {
+        "f1": float(f1_scores(said, truth)),
+        "f1_macro": float(each[seen].mean()) if seen.any() else None,
+        "labels_said": float(said.sum(axis=1).mean()),
+    }
 
 
 def _unknown(run: Run) -> dict[str, Any]:

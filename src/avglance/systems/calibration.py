@@ -1,6 +1,7 @@
 """What a score is worth, and when none of the known classes is there. Plain numpy.
 
-Letters: N videos, C classes, T snippets. A temperature t turns probabilities p into p^(1/t), normalised.
+Letters: N videos, C classes, T snippets. A temperature t turns probabilities p into p^(1/t), normalised: over
+the classes where a video has one label, over yes and no of each class where it may have several.
 """
 
 from __future__ import annotations
@@ -14,6 +15,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from avglance.errors import ArgumentError, CheckpointError, ShapeError
 from avglance.metrics import top_k_hits
+from avglance.systems.thresholds import EVEN, choose_thresholds
+from avglance.types import Labels
 
 Floats = NDArray[np.float64]
 LOST_SHARE = 0.03
@@ -23,26 +26,32 @@ SPLITS = (0.5, 0.25, 0.75, 0.0, 1.0)
 """How the lost share may be split between the two signs of the unknown, the default first."""
 
 
-def tempered(scores: ArrayLike, temperature: ArrayLike) -> Floats:
+def tempered(scores: ArrayLike, temperature: ArrayLike, labels: Labels = "one") -> Floats:
     """Probabilities (..., C) at a temperature (one, or one a row (...)); 1 leaves them as they are.
 
     >>> tempered([0.8, 0.2], 0.5).round(3)
     array([0.941, 0.059])
+    >>> tempered([0.8, 0.8], 0.5, "several").round(3)
+    array([0.941, 0.941])
     """
-    logs = _logs(scores) / np.asarray(temperature, dtype=np.float64)[..., None]
+    heat = np.asarray(temperature, dtype=np.float64)[..., None]
+    if labels == "several":
+        return np.asarray(np.exp(-np.logaddexp(0.0, -_odds(scores) / heat)))
+    logs = _logs(scores) / heat
     powers = np.exp(logs - logs.max(axis=-1, keepdims=True))
     return np.asarray(powers / powers.sum(axis=-1, keepdims=True))
 
 
-def fit_temperature(scores: ArrayLike, truth: ArrayLike) -> float:
-    """The temperature of the least cross entropy, from 0.05 to 20.
+def fit_temperature(scores: ArrayLike, truth: ArrayLike, labels: Labels = "one") -> float:
+    """The temperature of the least cross entropy (of several labels: binary, of all), from 0.05 to 20.
 
-    The truth is softened by 1 / (N + 2) towards equal scores, or a few videos that are all answered right
-    would ask for certainty.
+    The truth is softened by 1 / (N + 2) towards equal scores (a yes or no by how many of its kind there are),
+    or a few videos that are all answered right would ask for certainty.
 
     Args:
         scores: probabilities, shape (N, C).
         truth: multi-hot, at least one true class each, shape (N, C).
+        labels: what the scores are: of one label a video, or a yes or no for each class.
 
     Raises:
         ShapeError: the arrays are not (N, C) both.
@@ -55,22 +64,27 @@ def fit_temperature(scores: ArrayLike, truth: ArrayLike) -> float:
         raise ShapeError(f"scores and truth must be (N, C), got {logs.shape} and {target.shape}")
     if not len(target) or not (target.sum(axis=1) > 0).all():
         raise ArgumentError("a temperature needs videos with a true class each", where="fit_temperature")
-    soft = 1 / (len(target) + 2)
-    wanted = (1 - soft) * target / target.sum(axis=1, keepdims=True) + soft / target.shape[1]
+    if labels == "several":
+        logs, yes = _odds(scores), float((target > 0).sum())
+        wanted = np.where(target > 0, 1 - 1 / (yes + 2), 1 / (target.size - yes + 2))
+    else:
+        soft = 1 / (len(target) + 2)
+        wanted = (1 - soft) * target / target.sum(axis=1, keepdims=True) + soft / target.shape[1]
     low, high = math.log(COLDEST), math.log(HOTTEST)
     for _ in range(60):  # the cross entropy is convex in 1 / t: its slope changes sign once
         middle = (low + high) / 2
-        slope = ((tempered(scores, math.exp(middle)) - wanted) * logs).sum(axis=1).mean()
+        slope = ((tempered(scores, math.exp(middle), labels) - wanted) * logs).sum(axis=1).mean()
         low, high = (middle, high) if slope > 0 else (low, middle)
     return math.exp((low + high) / 2)
 
 
-def crossed(scores: ArrayLike, truth: ArrayLike) -> Floats:
+def crossed(scores: ArrayLike, truth: ArrayLike, labels: Labels = "one") -> Floats:
     """Scores (N, C) of each half of the videos (even, odd) at the temperature of the other half."""
     given, target = np.asarray(scores, dtype=np.float64), np.asarray(truth)
     out = given.copy()
     for half in (0, 1):
-        out[half::2] = tempered(given[half::2], fit_temperature(given[1 - half :: 2], target[1 - half :: 2]))
+        heat = fit_temperature(given[1 - half :: 2], target[1 - half :: 2], labels)
+        out[half::2] = tempered(given[half::2], heat, labels)
     return out
 
 
@@ -149,56 +163,84 @@ class Judgement:
         temperatures: by the number of looks: the first after one look, the last for all beyond; (1 .. K,).
         least_scores: of each class, below which an answer is called unknown, (C,).
         least_contrast: of the saliency, below which every answer is.
+        thresholds: of a model of several labels a video: of each class, at which it is said, (C,); there are
+            no least scores then, and an answer that reaches none of these is unknown.
     """
 
     temperatures: tuple[float, ...] = (1.0,)
     least_scores: tuple[float, ...] = ()
     least_contrast: float = -math.inf
+    thresholds: tuple[float, ...] = ()
+
+    @property
+    def labels(self) -> Labels:
+        """Whether the scores are of one label a video, or a yes or no for each class."""
+        return "several" if self.thresholds else "one"
+
+    def said(self, scores: ArrayLike) -> NDArray[np.bool_]:
+        """Which classes are said of calibrated scores (N, C): the best one, or all at their thresholds."""
+        given = np.asarray(scores, dtype=np.float64)
+        if self.labels == "several":
+            return np.asarray(given >= np.array(self.thresholds))
+        return np.asarray(np.eye(given.shape[1], dtype=bool)[given.argmax(axis=1)])
 
     def scores(self, scores: ArrayLike, looks: ArrayLike) -> Floats:
         """Calibrated scores (N, C) of answers that stand on so many looks (N,); by ear alone as they are."""
         count = np.asarray(looks, dtype=np.int64)
         at = np.array(self.temperatures)[np.clip(count, 1, len(self.temperatures)) - 1]
-        return tempered(scores, np.where(count > 0, at, 1.0))
+        return tempered(scores, np.where(count > 0, at, 1.0), self.labels)
 
     def unknown(self, scores: ArrayLike, saliency: ArrayLike) -> NDArray[np.bool_]:
         """Whether none of the classes is there, (N,), by calibrated scores (N, C) and logits (N, T)."""
         given = np.asarray(scores, dtype=np.float64)
-        best = given.argmax(axis=1)
-        floor = np.array(self.least_scores or (-math.inf,) * given.shape[1])[best]
-        unsure = given[np.arange(len(given)), best] < floor
+        if self.labels == "several":
+            unsure = ~self.said(given).any(axis=1)
+        else:
+            best = given.argmax(axis=1)
+            floor = np.array(self.least_scores or (-math.inf,) * given.shape[1])[best]
+            unsure = given[np.arange(len(given)), best] < floor
         return np.asarray(unsure | (contrast(saliency) < self.least_contrast))
 
     def as_card(self) -> dict[str, Any]:
         """Plain JSON; a threshold that nothing is below is null."""
         finite = [None if math.isinf(v) else v for v in (self.least_contrast, *self.least_scores)]
-        return {
-            "temperature": list(self.temperatures),
-            "least_contrast": finite[0],
-            "least_score": finite[1:],
-        }
+        card: dict[str, Any] = {"temperature": list(self.temperatures), "least_contrast": finite[0]}
+        if self.labels == "several":
+            return card | {"threshold": list(self.thresholds)}
+        return card | {"least_score": finite[1:]}
 
     @classmethod
-    def from_card(cls, found: Any, classes: int, *, where: str = "") -> Judgement:
+    def from_card(cls, found: Any, classes: int, *, labels: Labels = "one", where: str = "") -> Judgement:
         """What ``as_card`` gave, of a model of so many classes; without an entry (None) it changes nothing.
 
+        A model of several labels a video without an entry says what is more likely than not.
+
         Raises:
-            CheckpointError: it is something else.
+            CheckpointError: it is something else, or of a model of the other kind.
         """
+        even = (EVEN,) * classes if labels == "several" else ()
         if found is None:
-            return cls()
+            return cls(thresholds=even)
+        name, other = ("threshold", "least_score") if even else ("least_score", "threshold")
+        if isinstance(found, dict) and other in found:
+            what = (
+                f"its weights are taught {labels} label{'s' * bool(even)} a video, its card holds {other!r}"
+            )
+            hint = "the card is of another model: copy or train it again"
+            raise CheckpointError(what, where=where, hint=hint)
         try:
             heat = tuple(float(t) for t in found["temperature"])
-            floors = [
-                -math.inf if v is None else float(v) for v in (found["least_contrast"], *found["least_score"])
-            ]
+            floors = [-math.inf if v is None else float(v) for v in (found["least_contrast"], *found[name])]
             if not heat or not all(0 < t < math.inf for t in heat) or math.nan in floors:
                 raise ValueError("temperatures must be above 0")
             if len(floors) != classes + 1:
                 raise ValueError(f"{len(floors) - 1} thresholds for {classes} classes")
+            if even and not all(0 <= v <= 1 for v in floors[1:]):
+                raise ValueError("thresholds must be in 0..1")
         except (KeyError, TypeError, ValueError) as error:
             raise CheckpointError(f"its calibration cannot be read ({error!r})", where=where) from error
-        return cls(heat, tuple(floors[1:]), floors[0])
+        limits = tuple(floors[1:])
+        return cls(heat, () if even else limits, floors[0], limits if even else ())
 
 
 def choose_floors(
@@ -236,6 +278,44 @@ def choose_floors(
     tried = [floors(split) for split in SPLITS]
     chosen = tried[0] if examples is None else max(tried, key=lambda j: int(j.unknown(*examples).sum()))
     return chosen.least_scores, chosen.least_contrast
+
+
+def settle(
+    heat: tuple[float, ...],
+    scores: ArrayLike,
+    truth: ArrayLike,
+    saliency: ArrayLike,
+    *,
+    examples: tuple[ArrayLike, ArrayLike] | None = None,
+    labels: Labels = "one",
+) -> Judgement:
+    """The judgement with these temperatures whose thresholds suit these videos.
+
+    Of several labels a video each class is said at the threshold of its best F1, to which examples of the
+    unknown are a no from every class; the contrast may cost half of ``LOST_SHARE`` of the videos of which
+    something true is said.
+
+    Args:
+        heat: temperatures, (K,).
+        scores: calibrated, of videos of known classes, shape (N, C).
+        truth: multi-hot, shape (N, C).
+        saliency: logits, shape (N, T).
+        examples: scores and saliency of videos that show none of the classes.
+        labels: what the scores are.
+    """
+    if labels == "one":
+        return Judgement(heat, *choose_floors(scores, truth, saliency, examples=examples))
+    given, target = np.asarray(scores, dtype=np.float64), np.asarray(truth, dtype=np.float64)
+    none = np.zeros((0, given.shape[1])) if examples is None else np.asarray(examples[0], dtype=np.float64)
+    limits = choose_thresholds(np.concatenate([given, none]), np.concatenate([target, np.zeros_like(none)]))
+    right = ((given >= np.array(limits)) & (target > 0)).any(axis=1)
+    return Judgement(heat, (), least(contrast(saliency)[right], LOST_SHARE * SPLITS[0]), limits)
+
+
+def _odds(scores: ArrayLike) -> Floats:
+    """Log odds of probabilities; above the last single below 1 there is nothing to tell apart."""
+    given = np.clip(np.asarray(scores, dtype=np.float64), 1e-38, 1 - 2.0**-24)
+    return np.asarray(np.log(given) - np.log1p(-given))
 
 
 def _logs(scores: ArrayLike) -> Floats:

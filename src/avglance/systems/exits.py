@@ -4,7 +4,8 @@ Letters: N videos, K looks. Look number k may be a video's last one: exit k. A v
 whose threshold its confidence reaches.
 
 Source: AdaFocus V2, conditional exit (V2+): shares p_k = s^k / sum_j s^j, thresholds found by removing so
-many videos an exit. Ours: the confidence is the largest softmax probability, s comes from bisection, counts
+many videos an exit. Ours: the confidence is the largest softmax probability (of several labels a video: the
+least sure yes or no), s comes from bisection, counts
 are rounded so that they sum to N, and a larger budget has no smaller threshold anywhere.
 """
 
@@ -123,7 +124,7 @@ class ExitTable:
 
     Attributes:
         looks: mean looks a video, as measured on the videos that chose the thresholds, (R,).
-        top1: share of right answers there, (R,).
+        top1: share of right answers there (of several labels a video: mean F1), (R,).
         thresholds: (R, exits); at the last of them every video leaves.
     """
 
@@ -136,11 +137,11 @@ class ExitTable:
         """The table that suits these videos.
 
         Args:
-            confidence: largest probability after each look, shape (N, K).
-            right: whether the answer after each look is right, bool (N, K).
+            confidence: after each look, shape (N, K).
+            right: whether the answer after each look is right, or how far, 0..1 (N, K).
             offered: how many looks each video has to offer, shape (N,).
         """
-        hit, most = np.asarray(right, dtype=bool), np.maximum(np.asarray(offered), 1)
+        hit, most = np.asarray(right, dtype=np.float64), np.maximum(np.asarray(offered), 1)
         worth = hit.mean(axis=0)
         K = int(np.flatnonzero(worth >= np.maximum.accumulate(worth) - LOST - 1e-9)[-1]) + 1
         sure = _confidence(confidence)[:, :K]

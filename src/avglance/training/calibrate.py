@@ -20,12 +20,14 @@ from avglance.systems.calibration import (
     LOST_SHARE,
     Judgement,
     calibration_error,
-    choose_floors,
     crossed,
     fit_temperature,
+    settle,
 )
 from avglance.systems.exits import ExitTable
+from avglance.systems.thresholds import EVEN, certainty, f1_scores
 from avglance.training.batches import Batches
+from avglance.types import Labels
 
 LEAST_VIDEOS = 30
 """Held-out videos below which nothing is calibrated."""
@@ -85,41 +87,57 @@ def calibrate(
         return {}
     known = outcomes(system, held_out, k, device=device)
     examples = None if strangers is None else outcomes(system, strangers, k, device=device)
-    return card_entries(known, examples, k, look_macs(system))
+    return card_entries(known, examples, k, look_macs(system), labels=system.labels)
 
 
-def card_entries(known: Outcomes, examples: Outcomes | None, k: int, macs: tuple[int, int]) -> dict[str, Any]:
+def card_entries(
+    known: Outcomes, examples: Outcomes | None, k: int, macs: tuple[int, int], *, labels: Labels = "one"
+) -> dict[str, Any]:
     """What ``calibrate`` writes, of answers; ``macs`` before the first look and of each."""
-    K = known.prefix.shape[1]
+    _, K, C = known.prefix.shape
     at = min(k, K) - 1
-    judge = Judgement(tuple(fit_temperature(known.prefix[:, j], known.truth) for j in range(K)))
+    heat = tuple(fit_temperature(known.prefix[:, j], known.truth, labels) for j in range(K))
+    judge = Judgement(heat, thresholds=(EVEN,) * C if labels == "several" else ())
     given = _calibrated(judge, known, at)
     strange = None if examples is None else (_calibrated(judge, examples, at), examples.saliency)
-    floors = choose_floors(given, known.truth, known.saliency, examples=strange)
-    judge = Judgement(judge.temperatures, *floors)
+    judge = settle(heat, given, known.truth, known.saliency, examples=strange, labels=labels)
+    halves = _halves(given, known, strange, labels)
     raw = known.prefix[:, at]
     entries: dict[str, Any] = {
         "calibration": judge.as_card()
         | {
             "videos": len(raw),
             "k": k,
-            "ece": calibration_error(crossed(raw, known.truth), known.truth),
+            "ece": calibration_error(crossed(raw, known.truth, labels), known.truth),
             "ece_uncalibrated": calibration_error(raw, known.truth),
             "estimator": ESTIMATOR,
         },
         "unknown": {
             "share": LOST_SHARE,
-            "right_lost": _lost(given, known, strange),
+            "right_lost": _lost(given, known, halves),
             "examples": 0 if examples is None else len(examples.truth),
             "recognised": None if strange is None else float(judge.unknown(*strange).mean()),
         },
     }
+    if labels == "several":
+        entries["calibration"]["f1"] = _crossed_f1(given, known, halves)
     if K > 1:
-        right = metrics.top_k_hits(known.prefix.reshape(-1, raw.shape[1]), np.repeat(known.truth, K, 0), 1)
-        table = ExitTable.solve(known.prefix.max(axis=2), right.reshape(-1, K), known.offered)
+        table = _exits(judge, known)
         gmacs = [(macs[0] + macs[1] * looks) / 1e9 for looks in table.looks]
         entries["exits"] = table.as_card() | {"gmacs": gmacs, "videos": len(raw)}
+        entries["exits"] |= {"measure": "F1"} if labels == "several" else {}
     return entries
+
+
+def _exits(judge: Judgement, known: Outcomes) -> ExitTable:
+    """The table by what is right after each look: the best class, or of several labels the F1."""
+    _, K, C = known.prefix.shape
+    if judge.labels == "several":
+        said = [judge.said(_calibrated(judge, known, j)) for j in range(K)]
+        right = np.stack([f1_scores(yes, known.truth, axis=1) for yes in said], axis=1)
+        return ExitTable.solve(certainty(known.prefix), right, known.offered)
+    hits = metrics.top_k_hits(known.prefix.reshape(-1, C), np.repeat(known.truth, K, 0), 1)
+    return ExitTable.solve(known.prefix.max(axis=2), hits.reshape(-1, K), known.offered)
 
 
 def _calibrated(judge: Judgement, found: Outcomes, at: int) -> Floats:
@@ -127,14 +145,33 @@ def _calibrated(judge: Judgement, found: Outcomes, at: int) -> Floats:
     return judge.scores(found.prefix[:, at], np.minimum(found.looked, at + 1))
 
 
-def _lost(given: Floats, known: Outcomes, strange: tuple[Floats, Floats] | None) -> float | None:
+def _halves(
+    given: Floats, known: Outcomes, strange: tuple[Floats, Floats] | None, labels: Labels
+) -> list[tuple[slice, Judgement]]:
+    """Each half of the videos with the judgement that the other half gives."""
+    found = []
+    for half in (0, 1):
+        there = slice(1 - half, None, 2)
+        others = given[there], known.truth[there], known.saliency[there]
+        judge = settle((1.0,), *others, examples=strange, labels=labels)
+        found.append((slice(half, None, 2), judge))
+    return found
+
+
+def _lost(given: Floats, known: Outcomes, halves: list[tuple[slice, Judgement]]) -> float | None:
     """Share of right answers called unknown, each half of the videos by the thresholds of the other half."""
     right = metrics.top_k_hits(given, known.truth, 1)
     if not right.any():
         return None
     lost = np.zeros(len(given), dtype=bool)
-    for half in (0, 1):
-        there, here = slice(1 - half, None, 2), slice(half, None, 2)
-        floors = choose_floors(given[there], known.truth[there], known.saliency[there], examples=strange)
-        lost[here] = Judgement((1.0,), *floors).unknown(given[here], known.saliency[here])
+    for here, judge in halves:
+        lost[here] = judge.unknown(given[here], known.saliency[here])
     return float(lost[right].mean())
+
+
+def _crossed_f1(given: Floats, known: Outcomes, halves: list[tuple[slice, Judgement]]) -> float:
+    """F1 of all answers together, each half of the videos by the thresholds of the other half."""
+    said = np.zeros(given.shape, dtype=bool)
+    for here, judge in halves:
+        said[here] = judge.said(given[here])
+    return float(f1_scores(said, known.truth))

@@ -22,6 +22,7 @@ from avglance.training.batches import Batches, split
 from avglance.training.calibrate import calibrate
 from avglance.training.draws import WEIGHTS, seed_of
 from avglance.training.features import FeatureCache, build_features, check_features, features_folder
+from avglance.training.labels import follow_labels
 from avglance.training.loop import Loop
 from avglance.training.machine import accelerator_for, device_name, own_draws, readers, share_threads
 from avglance.training.rates import share_epochs
@@ -83,6 +84,7 @@ def train(
         KeyboardInterrupt: Ctrl-C; the run can be resumed.
     """
     out, dataset = Path(out), read_training(data)
+    settings, followed = follow_labels(settings, dataset)
     with own_draws():  # fresh weights come from the global generator
         torch.default_generator.manual_seed(seed_of(settings.seed, WEIGHTS))
         system = build(settings.system, classes=len(dataset.classes), **settings.changes)
@@ -109,8 +111,9 @@ def train(
         start=begun,
         weights=filled,
     )
-    if taken:
-        hear(Told("note", text=taken))
+    for told in (followed, taken):
+        if told:
+            hear(Told("note", text=told))
     for sense, noted in filled.items() if not going_on else ():
         hear(Told("note", text=f"the {sense} encoder begins as in {noted['file']}"))
     if team.ask_first(lambda: _is_finished(out, said, hear)):
@@ -304,7 +307,8 @@ def _finish(loop: Loop, dataset: Dataset, said: dict[str, Any]) -> bool:
             "videos": len(held.indices),
             **figures(loop.said, held.cache, held.indices, loop.k),
         }
-        measured = span_threshold(loop.said, held.cache, held.indices)
+        several = loop.system.labels == "several"
+        measured = span_threshold(loop.said, held.cache, held.indices, several=several)
         if "span_iou" in measured:
             metrics["span_iou"] = measured["span_iou"]
         found = calibrate(loop.system, held, _strangers(held), loop.k, device=loop.team.device)

@@ -73,6 +73,8 @@ def answers(
 def figures(said: Answers, cache: Cache, indices: NDArray[np.int64], k: int) -> dict[str, float]:
     """The figures of N videos: top1, top5, map, and moment_recall and patch_hit where truth is known.
 
+    The first of them leads: map where a video has several labels, else top1.
+
     Args:
         said: the answers, in the order of ``indices``.
         cache: where the videos come from.
@@ -82,10 +84,9 @@ def figures(said: Answers, cache: Cache, indices: NDArray[np.int64], k: int) -> 
     Returns:
         Shares in 0..1; what cannot be measured is left out.
     """
-    out = {
-        "top1": metrics.top_k(said.scores, said.targets, 1),
-        "map": metrics.mean_average_precision(said.scores, said.targets).value,
-    }
+    average = metrics.mean_average_precision(said.scores, said.targets).value
+    out = {"map": average} if (said.targets.sum(1) > 1).any() else {}
+    out |= {"top1": metrics.top_k(said.scores, said.targets, 1), "map": average}
     if said.scores.shape[1] > 5:
         out["top5"] = metrics.top_k(said.scores, said.targets, 5)
     known = [(row, cache.records[i].truth) for row, i in enumerate(indices.tolist())]
@@ -110,6 +111,12 @@ def figures(said: Answers, cache: Cache, indices: NDArray[np.int64], k: int) -> 
     return {name: value for name, value in out.items() if math.isfinite(value)}
 
 
+def _spans_of(truth: Truth, name: str) -> tuple[tuple[float, float], ...]:
+    """The spans of one label."""
+    pairs = zip(truth.spans, truth.span_labels, strict=True)
+    return tuple(span for span, label in pairs if label == name)
+
+
 def _centres(truth: Truth, times: NDArray[np.float64]) -> NDArray[np.float64]:
     if not truth.boxes:
         return np.full((times.size, 2), np.nan)
@@ -124,16 +131,28 @@ def _pixels(
     return square_to_file(np.clip(box, 0.0, 1.0), width, height, settings)
 
 
-def span_threshold(said: Answers, cache: Cache, indices: NDArray[np.int64]) -> dict[str, float]:
-    """The evidence threshold chosen on these videos: ``span_threshold``, and ``span_iou`` where measured."""
+def span_threshold(
+    said: Answers, cache: Cache, indices: NDArray[np.int64], *, several: bool = False
+) -> dict[str, float]:
+    """The evidence threshold chosen on these videos: ``span_threshold``, and ``span_iou`` where measured.
+
+    By the spans of videos with one label; with ``several`` also by those of each label that the truth names.
+    """
     videos, truth = [], []
     for row, index in enumerate(indices.tolist()):
         known = cache.records[index].truth
-        if known is not None and said.targets[row].sum() == 1:  # of several labels the truth names none
-            label = int(said.targets[row].argmax())
-            duration_s = cache.facts(index)[0]
-            videos.append((said.saliency[row], said.evidence[row, :, label], said.times[row], duration_s))
-            truth.append(known.spans)
+        if known is None:
+            continue
+        labels = np.flatnonzero(said.targets[row]).tolist()
+        if len(labels) != 1 and not (several and known.span_labels):
+            continue
+        duration_s = cache.facts(index)[0]
+        for label in labels:
+            spans = _spans_of(known, cache.dataset.classes[label]) if len(labels) > 1 else known.spans
+            if spans:
+                evidence = said.evidence[row, :, label]
+                videos.append((said.saliency[row], evidence, said.times[row], duration_s))
+                truth.append(spans)
     if not videos:
         return {"span_threshold": UNMEASURED_THRESHOLD}
     threshold, iou = choose_threshold(videos, truth)
