@@ -147,8 +147,11 @@ def summary(found: dict[str, Any], out: Path) -> str:
         else (f", recognises {100 * said['recognised']:.1f} % of {said['examples']} strange videos")
     )
     lines.append(f"  unknown: {lost}{met}")
+    if "f1" in scores:
+        lines.append(f"  F1 {100 * scores['f1']:.1f} %, of the labels at the threshold of their class")
     if exits:
-        lines += [f"  {'looks':>8}{'GMACs':>10}{'top-1 %':>10}   of these videos, on average"]
+        measure = f"{exits.get('measure', 'top-1')} %"
+        lines += [f"  {'looks':>8}{'GMACs':>10}{measure:>10}   of these videos, on average"]
         rows = zip(exits["looks"], exits["gmacs"], exits["top1"], strict=True)
         lines += [f"  {looks:>8.2f}{gmacs:>10.3g}{100 * top1:>10.1f}" for looks, gmacs, top1 in rows]
     return "\n".join(lines)

@@ -46,13 +46,14 @@ class Column:
 
 
 def columns(table: Table) -> list[Column]:
-    """The columns that a table needs; without a control there is no column for it."""
+    """The columns that a table needs; without a control, or mAP that leads, there is none for it."""
     base = table.baseline
     found = [
         Column("row", "row", lambda row: named(row.name), words=True),
         Column("n", "seeds", lambda row: str(len(row.members))),
         Column("K/T", "K of T", lambda row: f"{row.budget}/{row.snippets}"),
         Column("control", "control", lambda row: named(row.condition or "-"), words=True),
+        Column("mAP", "mAP, %", _percent("map")),
         Column("top-1", "top-1, %", _percent("top1")),
         Column("±", "spread over seeds", _deviation),
         Column("recall", "moment recall, %", _percent("moment_recall")),
@@ -67,7 +68,10 @@ def columns(table: Table) -> list[Column]:
             lambda row: "baseline" if base is not None and row is table.rows[base] else _difference(row),
         ),
     ]
-    return [c for c in found if c.short != "control" or any(row.condition for row in table.rows)]
+    needless = {"control"} if not any(row.condition for row in table.rows) else set()
+    if all(row.figures["map"].mean is None for row in table.rows):
+        needless.add("mAP")
+    return [c for c in found if c.short not in needless]
 
 
 def named(name: str) -> str:

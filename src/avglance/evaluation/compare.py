@@ -315,6 +315,8 @@ def _table_notes(rows: Sequence[Row]) -> list[str]:
         if found.training and found.training.weights not in ("", found.weights)
     ]
     clocks = _several(rows, lambda found: found.clock)
+    if any(row.figures["map"].mean is not None for row in rows):
+        notes.append("multi label: mAP leads; a hit of top-1 is a best class that is any of a video's labels")
     return notes + ([f"seconds were not all taken alike: {clocks}"] if clocks else [])
 
 

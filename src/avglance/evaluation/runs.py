@@ -22,7 +22,7 @@ from avglance.evaluation.trainings import RUN, Training, mapping, number, read_j
 
 EVALUATIONS = "eval*.json"
 SCHEMA = "avglance.evaluation/1"
-FIGURES = ("top1", "moment_recall", "patch_hit", "span_iou")
+FIGURES = ("top1", "map", "moment_recall", "patch_hit", "span_iou")
 USUAL = ("budget", "batch", "limit", "workers", "seed", "snippets", "control", "cached")
 """Settings that every evaluation has; any other one that is set makes another row."""
 DEPTH, MOST_FOLDERS = 4, 20_000
@@ -187,6 +187,8 @@ def read_evaluation(file: Path, training: Training | None = None) -> Evaluation:
     settings, model, dataset = (mapping(found.get(name)) for name in ("settings", "model", "data"))
     hits, videos, failed = _videos(found, where)
     figures = {name: _share(found.get(name), name, where) for name in FIGURES}
+    if found.get("leading") != "map":  # of one label a video top-1 leads, and alone
+        figures["map"] = None
     _fits(figures["top1"], hits, where)
     budget, snippets = whole(settings.get("budget")), whole(settings.get("snippets"))
     if budget is None or snippets is None or not isinstance(dataset.get("sha256"), str):

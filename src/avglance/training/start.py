@@ -317,6 +317,7 @@ def _finish(loop: Loop, dataset: Dataset, said: dict[str, Any]) -> bool:
     card = {
         "name": f"{loop.settings.system}.{kind}",
         "toy": toy,
+        "labels": loop.system.labels,
         "license": str(dataset.world.get("license") or ("Apache-2.0" if toy else "not stated")),
         "budget": loop.k,
         "span_threshold": measured["span_threshold"],
