@@ -99,7 +99,7 @@ def test_tag_names_every_class_above_its_threshold(run, home, tmp_path):
     none = api.load(judged_by(run, tmp_path / "none", 1.0, 1.0, 1.0), device="cpu")
     lost = none.tag(home / "2.mp4", top=2)
     assert lost.unknown
-    assert [label.name for label in lost.labels][0] == UNKNOWN
+    assert lost.labels[0].name == UNKNOWN
     assert len(lost.labels) == 2
     assert lost.spans == ()
 
