@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from avglance.app.render import clean
 from avglance.errors import ArgumentError
 
 if TYPE_CHECKING:
     from avglance.data.records import Dataset
 
+NAMED = 3  # classes that a note names
 METRICS = {"auto": "", "top1": "single", "map": "multi"}
 """What may lead, and the label mode that it is for."""
 
@@ -34,7 +36,9 @@ def modes(found: dict[str, Any]) -> list[str]:
         note = "! the model says several labels a video, these have one each: top-1 is of its best one"
         return [note] * several
     note = "! the model gives a video one label: it cannot say two at once"
-    return ["multi label: mAP leads"] + [note] * (not several and bool(found["labelled"]))
+    lines = ["multi label: mAP leads"] + [note] * (not several and bool(found["labelled"]))
+    names = ", ".join(clean(name, 60) for name in found["everywhere"][:NAMED])
+    return lines + [f"! every video shows {names}: mAP is 1 there whatever the model says"] * bool(names)
 
 
 def leading_rows(found: dict[str, Any], interval: str, without: str) -> list[tuple[str, float | None, str]]:

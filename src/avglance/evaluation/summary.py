@@ -62,6 +62,7 @@ def summarise(run: Run) -> dict[str, Any]:
     counts, what is called so (``_unknown``); top-1 and the like are of the names behind it, over the videos
     that have labels. ``patch_hit`` is a share of chosen
     event snippets; ``patch_area`` beside it is the share of the source square that a patch covers.
+    ``everywhere`` names classes that every video shows: their average precision is 1 whatever is said.
     ``leading`` names the figure that leads: ``map`` where the data is multi label, else ``top1``. ``f1`` (of
     all yes and no answers together; ``f1_macro``: the mean of the classes that appear) is of a model that
     says several labels. ``uniform_ceiling`` is the share of videos with an event in which at least one of K
@@ -85,7 +86,7 @@ def _labels(run: Run) -> dict[str, Any]:
         ("top1", "top1_interval", "top5", "map", "map_empty_as_zero", "ece", "calibration_error")
     )
     if not known:
-        return empty | {"labelled": 0, "absent_classes": []} | _unknown(run)
+        return empty | {"labelled": 0, "absent_classes": [], "everywhere": []} | _unknown(run)
     scores, truth = np.stack([a.scores for a in known]), np.stack([a.target for a in known])
     hits = metrics.top_k_hits(scores, truth, 1)
     average = metrics.mean_average_precision(scores, truth)
@@ -97,6 +98,7 @@ def _labels(run: Run) -> dict[str, Any]:
         "map": average.value,
         "map_empty_as_zero": metrics.mean_average_precision(scores, truth, empty="zero").value,
         "absent_classes": [run.classes[c] for c in average.absent],
+        "everywhere": [run.classes[c] for c in np.flatnonzero(truth.all(axis=0))],
         "ece": metrics.expected_calibration_error(scores, truth),
         "calibration_error": calibration_error(scores, truth),
     } | _unknown(run)
