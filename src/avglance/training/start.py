@@ -111,13 +111,14 @@ def train(
         start=begun,
         weights=filled,
     )
-    for told in (followed, taken):
-        if told:
-            hear(Told("note", text=told))
+    if taken:
+        hear(Told("note", text=taken))
     for sense, noted in filled.items() if not going_on else ():
         hear(Told("note", text=f"the {sense} encoder begins as in {noted['file']}"))
     if team.ask_first(lambda: _is_finished(out, said, hear)):
         return out / runfolder.MODEL
+    if followed:
+        hear(Told("note", text=followed))
     home = Path(cache) if cache is not None else dataset.folder / ".cache"
     team.ask_first(
         lambda: _fill(dataset, system, home, hear, workers=workers, skip_broken=skip_broken, unpack=unpack)
