@@ -164,3 +164,37 @@ def test_unknown_stands_alone(strange, tmp_path):
         manifest.write(json.dumps({"path": "videos/two.mp4", "labels": ["unknown", "red"]}) + "\n")
     with pytest.raises(DataError, match="none of the classes is there"):
         read_dataset(tmp_path / "both")
+
+
+def planted_several(videos, *, seed=0, known=True):
+    """Four looks of which each makes every yes or no surer; videos show one or two of five classes."""
+    rng = np.random.default_rng(seed)
+    truth = np.zeros((videos, 5))
+    if known:
+        truth[np.arange(videos), rng.integers(0, 5, videos)] = 1
+        truth[np.arange(videos)[::2], rng.integers(0, 5, (videos + 1) // 2)] = 1
+    noise = np.cumsum(rng.standard_normal((videos, 4, 5)), axis=1)
+    odds = noise + 2.5 * np.arange(1, 5)[:, None] * (2 * truth[:, None] - 1)
+    saliency = 0.2 * rng.standard_normal((videos, 16))
+    saliency[np.arange(videos), rng.integers(0, 16, videos)] += (3 + rng.random(videos)) * known
+    looks = np.full(videos, 4)
+    return Outcomes(1 / (1 + np.exp(-0.5 * odds)), saliency, truth, offered=looks, looked=looks)
+
+
+def test_planted_answers_of_several_labels_have_thresholds():
+    known, strangers = planted_several(300), planted_several(100, seed=1, known=False)
+    entries = card_entries(known, strangers, 4, (10**9, 10**8), labels="several")
+    json.dumps(entries, allow_nan=False)
+    scores, said, exits = entries["calibration"], entries["unknown"], entries["exits"]
+    assert scores["f1"] > 0.95
+    assert scores["ece"] < 0.05
+    assert len(scores["threshold"]) == 5
+    assert "least_score" not in scores
+    assert said["recognised"] >= 0.9
+    assert said["right_lost"] < 0.06
+    assert exits["measure"] == "F1"
+    assert exits["looks"] == sorted(exits["looks"])
+    assert exits["top1"][-1] > exits["top1"][0]
+    judge = Judgement.from_card(scores, 5, labels="several")
+    given = judge.scores(known.prefix[:, -1], known.looked)
+    assert (judge.said(given) == (known.truth > 0)).all(axis=1).mean() > 0.9
