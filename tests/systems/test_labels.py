@@ -16,6 +16,7 @@ from avglance.parts.clips import Clips
 from avglance.systems import build, settings_of
 from avglance.systems.base import Stopping
 from avglance.systems.labels import certain, precise
+from avglance.systems.thresholds import choose_thresholds
 
 NAMES = list(checks.SMALL)
 
@@ -118,11 +119,11 @@ def planted(videos, *, seed):
     pictures = torch.from_numpy(rng.integers(90, 120, shape, dtype=np.uint8))
     sounds = torch.from_numpy(rng.normal(-4, 0.5, (videos, checks.T, 1, 96, 64)).astype(np.float32))
     for b in range(videos):
-        first, second = rng.integers(0, checks.T - 2, 2)
+        first, second = rng.integers(0, checks.T - 3, 2)
         if there[b, 0]:
-            pictures[b, first : first + 3, 0] += 100
+            pictures[b, first : first + 4, 0] += 100
         if there[b, 1]:
-            sounds[b, second : second + 3] += 4
+            sounds[b, second : second + 4] += 4
     ones = torch.ones(videos, checks.T, dtype=torch.bool)
     times = torch.arange(checks.T, dtype=torch.float64).expand(videos, -1) + 0.5
     return Clips(pictures, sounds, ones, ones.clone(), times.contiguous(), torch.from_numpy(there).float())
@@ -140,23 +141,28 @@ def trained(name, labels, *, steps):
         rate.zero_grad()
         sum(system.losses(some, rng=rng, epoch=3).values()).backward()
         rate.step()
-    test = planted(40, seed=1)
-    with torch.no_grad():
-        return system.eval()(test, 4).scores.double().numpy(), test.targets.numpy() > 0
+    system.eval()
+    found = []
+    for seed in (1, 2):  # to choose by, and to measure
+        videos = planted(40, seed=seed)
+        with torch.no_grad():
+            found.append((system(videos, 4).scores.double().numpy(), videos.targets.numpy() > 0))
+    return found
 
 
 @pytest.mark.parametrize(("name", "steps"), [("tsn_nano", 60), ("avgn_nano", 60)])
 def test_events_that_come_together_are_both_said(name, steps):
-    scores, truth = trained(name, "several", steps=steps)
+    held_out, (scores, truth) = trained(name, "several", steps=steps)
     assert metrics.mean_average_precision(scores, truth).value > 0.95
     both = truth.all(axis=1)
     assert both.sum() > 8
-    assert ((scores > 0.5) == truth).all(axis=1).mean() > 0.85
-    assert (scores[both] > 0.5).all(axis=1).mean() > 0.8
+    said = scores >= np.array(choose_thresholds(*held_out))
+    assert (said == truth).all(axis=1).mean() > 0.85
+    assert said[both].all(axis=1).mean() > 0.8
 
 
 def test_a_drawn_label_cannot_say_both():
-    scores, truth = trained("tsn_nano", "one", steps=60)
+    _, (scores, truth) = trained("tsn_nano", "one", steps=60)
     both = truth.all(axis=1)
     assert not (scores[both] > 0.5).all(axis=1).any()  # they share out one
     assert ((scores > 0.5) == truth).all(axis=1)[~both].mean() > 0.85
