@@ -156,6 +156,7 @@ def test_the_report_is_plain_json_and_says_what_was_run():
         "name": "ears.planted",
         "system": "ears",
         "weights_sha256": "f" * 64,
+        "labels": "one",
         "toy": False,
         "span_threshold": 0.5,
     }
