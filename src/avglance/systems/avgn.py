@@ -131,7 +131,7 @@ class AVGN(System):
         if s.switches.teacher == "fused":
             self.head_fused = AuxHead(v + a + near, s.classes, dropout=s.dropout)
         if s.labels == "several":
-            heads = [part for name, part in self.named_children() if name.startswith("head_")]
+            heads = (part for name, part in self.named_children() if name.startswith("head_"))
             start_at_share(self.saliency.classify, *self.classifier.heads, *heads)
         freeze_encoders(self, s.encoder_rate)
 
@@ -147,10 +147,8 @@ class AVGN(System):
         maps, v = spend.run("glance", self.encode_picture, pictures, rows=visible.nonzero()[:, 0])
         maps = F.adaptive_avg_pool2d(maps, self.settings.cells) if self.settings.cells else maps
         _, a = spend.run("glance", self.encode_sound, sounds, rows=audible.nonzero()[:, 0])
-        return self._glimpse(spread(maps, visible), spread(v, visible), spread(a, audible), visible, audible)
-
-    def _glimpse(self, maps: Tensor, v: Tensor, a: Tensor, visible: Tensor, audible: Tensor) -> Glimpse:
-        return Glimpse(maps, self.no_picture(v, visible), self.no_sound(a, audible), visible, audible)
+        v, a = self.no_picture(spread(v, visible), visible), self.no_sound(spread(a, audible), audible)
+        return Glimpse(spread(maps, visible), v, a, visible, audible)
 
     def choose(self, seen: Glimpse, *, spend: Meter | Unmetered) -> Saliency:
         """Saliency of every snippet, by AV-TeST."""
@@ -298,8 +296,8 @@ class AVGN(System):
         near = torch.zeros((*order.shape, self.encode_focus.width), device=order.device)
         if self.settings.switches.patch != "none":
             index = flat_places(order, clips.snippets).flatten()
-            near = self.focus_clips(clips, boxes.flatten(0, 1), index).reshape(*order.shape, -1)
-            near = near * looked[..., None]
+            near = self.focus_clips(clips, boxes.flatten(0, 1), index)
+            near = near.reshape(*order.shape, -1) * looked[..., None]
         used, logits = along(seen.visible, order), self.classifier(self.fuse(seen, order, near))
         return self._decide(seen, saliency, Looks(order, used, looked, boxes, near, logits), spend=free)
 
@@ -308,9 +306,9 @@ class AVGN(System):
         visible, audible = visible & self.settings.switches.see, audible & self.settings.switches.listens
         if clips.known:
             maps, v, a = (clips.known[name].float() for name in ("map", "picture", "sound"))
-            return self._glimpse(maps, v, a, visible, audible)
-        pictures = resize_torch(clips.pictures.flatten(0, 1), self.settings.glance_side)
-        return self.glance(pictures, clips.sounds.flatten(0, 1), visible, audible, spend=Unmetered())
+            return Glimpse(maps, self.no_picture(v, visible), self.no_sound(a, audible), visible, audible)
+        pictures, sounds = resize_torch(clips.pictures.flatten(0, 1), self.settings.glance_side), clips.sounds
+        return self.glance(pictures, sounds.flatten(0, 1), visible, audible, spend=Unmetered())
 
     def focus_clips(self, clips: Clips, boxes: Tensor, index: Tensor) -> Tensor:
         """Close features (n, D) of the boxes (n, 4) in the batch's pictures number ``index`` (n,).
@@ -318,13 +316,11 @@ class AVGN(System):
         Of what is known, those of the cell of the map that lies nearest.
         """
         if clips.known:
-            cells = box_cell(boxes, self.policy.size)
-            return clips.known["cells"].flatten(0, 1)[index, cells].float()
+            return clips.known["cells"].flatten(0, 1)[index, box_cell(boxes, self.policy.size)].float()
         patches = crop(clips.pictures.flatten(0, 1), boxes, self.settings.patch_side, index=index)
         return self.focus(patches, rows=index, spend=Unmetered())
 
-    def know(self, clips: Clips) -> dict[str, Tensor]:
-        """See ``System.know``; what it holds stands in ``avgn_known``."""
+    def know(self, clips: Clips) -> dict[str, Tensor]:  # noqa: D102: as System.know
         return ask_beforehand(self, clips)
 
     @torch.no_grad()
