@@ -320,7 +320,7 @@ class AVGN(System):
         patches = crop(clips.pictures.flatten(0, 1), boxes, self.settings.patch_side, index=index)
         return self.focus(patches, rows=index, spend=Unmetered())
 
-    def know(self, clips: Clips) -> dict[str, Tensor]:  # noqa: D102: as System.know
+    def know(self, clips: Clips) -> dict[str, Tensor]:  # noqa: D102
         return ask_beforehand(self, clips)
 
     @torch.no_grad()
