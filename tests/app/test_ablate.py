@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 
 import pytest
+import torch
+from safetensors.torch import save_file
 
 from avglance.app import ablate
 from avglance.app.ablations import GROUPS, ROWS
 from avglance.app.cli import main
 from avglance.data.glanceworld import make_world
 from avglance.errors import ArgumentError, DataError
+from avglance.parts.mobilenets import MobileNetV1Half, YAMNet
 from avglance.systems import build, settings_of
 
 
@@ -75,6 +79,8 @@ def test_wrong_words_are_named(tmp_path, capsys, words, says):
         ('{"a": {"budgets": [99]}}', "row a: K must be 1 to 16, got 99"),
         ('{"a": {"controls": "--mute"}}', "a: controls cannot be"),
         ('{"a": {"controls": ["--nonsense"]}}', "a: controls cannot be"),
+        ('{"a": {"weights": ["x"]}}', "a: weights cannot be"),
+        ('{"a": {"weights": {"sound": 5}}}', "a: weights cannot be"),
         ('{"a": {"system": 5}}', "a: system cannot be 5"),
         ('{"a": {"system": "tsm"}}', "row a: no system is called 'tsm'"),
     ],
@@ -90,6 +96,82 @@ def test_seeds_are_taken_once():
     assert ablate.read_seeds("0,2,0") == [0, 2]
     with pytest.raises(ArgumentError):
         ablate.read_seeds("1,-2")
+
+
+def write_net(path, kind):
+    save_file({name: x.contiguous() for name, x in kind().net.state_dict().items()}, path)
+    return str(path)
+
+
+def test_weights_reach_every_row_whose_encoders_take_them(tmp_path, capsys):
+    rows = {
+        "small_eyes": {"changes": {"sound": "yamnet"}},
+        "both": {"changes": {"sound": "yamnet", "picture": "mobilenetv1_050"}},
+        "fresh": {"changes": {"sound": "yamnet", "tau": 2.0}, "weights": {}},
+        "own": {"changes": {"sound": "yamnet", "tau": 3.0}, "weights": {"sound": "own.safetensors"}},
+        "plain": {"system": "tsn_nano", "changes": {"focus": "mobilenetv1_050", "sound": "yamnet"}},
+    }
+    (tmp_path / "rows.json").write_text(json.dumps(rows))
+    words = ["ablate", "data", "--out", str(tmp_path / "o"), "--list", str(tmp_path / "rows.json")]
+    words += ["--rows", "deaf", "--weights", "sound=ear.st", "--weights", "picture=eye.st", "--dry-run"]
+    assert main([*words, "--seeds", "0,1"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    given = {}
+    for line in lines:
+        row, seed = line.split("/seed")[0].rsplit("/", 1)[1], line.split("/seed")[1][0]
+        parts = line.split()
+        given[row, seed] = {parts[n + 1] for n, word in enumerate(parts) if word == "--weights"}
+    for seed in "01":
+        assert given["small_eyes", seed] == given["plain", seed] == {"sound=ear.st"}
+        assert given["both", seed] == {"sound=ear.st", "picture=eye.st"}
+        assert given["fresh", seed] == given["deaf", seed] == set()
+        assert given["own", seed] == {"sound=own.safetensors"}
+
+
+@pytest.mark.parametrize(
+    ("more", "code", "says"),
+    [
+        (["--weights", "sound=a.st"], 2, "--weights sound=a.st: no row has an encoder that begins with it"),
+        (["--weights", "nose=a.st"], 2, "--weights nose=a.st: no row has an encoder"),
+        (["--weights", "sound"], 2, "ablate: --weights sound: not SENSE=FILE"),
+        (["--system", "heard", "--weights", "sound=absent.st"], 2, "no system is called 'heard'"),
+    ],
+)
+def test_weights_for_nobody_are_refused(tmp_path, capsys, more, code, says):
+    words = ["ablate", "data", "--out", str(tmp_path / "o"), "--rows", "avgn,tsn", "--dry-run"]
+    assert main([*words, *more]) == code
+    assert says in capsys.readouterr().err
+
+
+def test_weights_are_read_before_the_first_training_and_kept_in_the_plan(tmp_path, capsys, monkeypatch):
+    world = make_world(tmp_path / "world", videos=2, seed=3, workers=1)
+    (tmp_path / "rows.json").write_text(json.dumps({"heard": {"changes": {"sound": "yamnet"}}}))
+    words = ["ablate", str(world), "--rows", "avgn", "--list", str(tmp_path / "rows.json")]
+    words += ["--out", str(tmp_path / "o"), "--weights"]
+    assert main([*words, f"sound={tmp_path / 'absent'}"]) == 4
+    assert "no such file of weights" in capsys.readouterr().err
+    assert main([*words, f"sound={write_net(tmp_path / 'eye', MobileNetV1Half)}"]) == 4
+    assert "of YAMNet are missing" in capsys.readouterr().err
+    assert not (tmp_path / "o").exists()
+    begun = []
+    monkeypatch.setattr(ablate, "build_caches", lambda *args: None)
+    monkeypatch.setattr(ablate, "work", lambda jobs, at_once: begun.extend(jobs) or jobs)
+    assert main([*words, f"sound={write_net(tmp_path / 'ear', YAMNet)}"]) == 6
+    assert f"sound={tmp_path / 'ear'}" in begun[0].words
+    kept = json.loads((tmp_path / "o" / ablate.PLAN).read_text())["rows"]
+    assert kept["heard"]["weights"] == {"sound": hashlib.sha256((tmp_path / "ear").read_bytes()).hexdigest()}
+    assert kept["avgn"]["weights"] == {}
+    torch.manual_seed(1)
+    assert main([*words, f"sound={write_net(tmp_path / 'other', YAMNet)}"]) == 2
+    assert "row heard was made there with other weights" in capsys.readouterr().err
+
+
+def test_a_plan_of_an_earlier_version_had_no_weights(tmp_path):
+    planned(tmp_path)
+    row = {"system": "avgn_nano", "changes": {}, "data": "d", "epochs": 9, "precision": "bf16", "start": ""}
+    planned(tmp_path, rows={"avgn": row | {"weights": {}}})
+    with pytest.raises(ArgumentError, match="with other weights"):
+        planned(tmp_path, rows={"avgn": row | {"weights": {"sound": "0"}}})
 
 
 @pytest.mark.slow

@@ -9,7 +9,7 @@ import sys
 import pytest
 from tests.training.worlds import NANO, write_dataset
 
-from avglance.app import cli
+from avglance.app import cli, progress
 from avglance.app import train as command
 from avglance.errors import ArgumentError
 from avglance.training import Told
@@ -62,15 +62,25 @@ def test_a_folder_becomes_a_model_and_the_model_is_printed(tiny, tmp_path, capsy
         (["--system", "avgn_nanno"], "did you mean 'avgn_nano'"),
         (["--setting", "drop_sonud", "0.3"], "did you mean 'drop_sound'"),
         (["--setting", "drop_sound", "much"], "setting drop_sound must be like 0.2, got 'much'"),
+        (["--setting", "drop_sound", "none"], "setting drop_sound must be like 0.2, got 'none'"),
+        (["--setting", "snippets", "None"], "setting snippets must be like 16, got 'None'"),
+        (["--save-every", "nan"], "--save-every nan"),
         (["--setting", "drop_sound", "2"], "drop_sound must be in [0, 1)"),
         (["--setting", "classes", "5"], "they come from the dataset"),
         (["--setting", "teacher", "nobody"], "teacher must be"),
+        (["--setting", "tau", "1", "--setting", "tau", "2"], "setting tau is said twice"),
         (["--epochs", "0"], "epochs must be at least 1"),
         (["--rate", "-1"], "the rate must be above 0"),
         (["--rate", "nan"], "the rate must be above 0"),
         (["--budget", "17"], "budget of 17"),
         (["--snippets", "99"], "snippets must be"),
         (["--validation", "1.5"], "validation must be in [0, 1)"),
+        (["--validate-every", "0"], "validate_every must be at least 1"),
+        (["--validate-last", "0"], "validate_last must be at least 1"),
+        (["--patience", "-1"], "patience must be at least 0"),
+        (["--patience", "3"], "the last epoch is never the best one"),
+        (["--keep", "first"], "invalid choice: 'first'"),
+        (["--keep", "best", "--validation", "0"], "no video is held out"),
         (["--threads", "-1"], "--threads -1"),
         (["--weights", "net.safetensors"], "--weights net.safetensors: not SENSE=FILE"),
         (["--weights", "sound="], "--weights sound=: not SENSE=FILE"),
@@ -148,8 +158,8 @@ def test_none_is_a_word_where_the_setting_is_one(word):
 
 def test_without_a_terminal_a_line_every_half_minute_with_the_time_left(capsys, monkeypatch):
     now = [0.0]
-    monkeypatch.setattr(command.time, "monotonic", lambda: now[0])
-    hear, close = command.teller(live=False)
+    monkeypatch.setattr(progress.time, "monotonic", lambda: now[0])
+    hear, close = progress.teller(live=False)
     for step in range(1, 41):
         now[0] += 10.0
         hear(Told("train", step, 100, f"epoch 1/2, loss {step}"))
@@ -162,7 +172,7 @@ def test_without_a_terminal_a_line_every_half_minute_with_the_time_left(capsys, 
 
 
 def test_on_a_terminal_a_bar_a_phase(capsys):
-    hear, close = command.teller(live=True)
+    hear, close = progress.teller(live=True)
     hear(Told("cache", 1, 2))
     hear(Told("cache", 2, 2))
     hear(Told("train", 1, 3, "loss 1.0"))

@@ -1,10 +1,11 @@
 """What each of several processes does in the tests of ``team``; started by them, never collected.
 
     python -m tests.training.pair meet FOLDER          (RANK, WORLD_SIZE in the environment)
-    torchrun -m tests.training.pair loop DATA OUT EPOCHS STOP
+    torchrun -m tests.training.pair loop DATA OUT EPOCHS STOP [PATIENCE]
 
 ``meet``: one meeting of a small module whose gradients are known. ``loop``: a training of the tiny system,
-which the last process interrupts in the step number STOP (0: never). Results lie in files of each rank.
+which the last process interrupts in the step number STOP (0: never); with PATIENCE the best epoch is kept,
+and none of the last stage is better than its first. Results lie in files of each rank.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from torch import nn
 from avglance.data.cache import Cache
 from avglance.data.records import read_dataset
 from avglance.errors import AVGLanceError
+from avglance.training import best
 from avglance.training.team import Team
 
 ROWS = torch.arange(20, dtype=torch.float32).reshape(5, 4) / 7
@@ -93,12 +95,14 @@ def refused(job: object) -> str:
     return ""
 
 
-def train(folder: Path, out: Path, epochs: int, stop: int) -> None:
-
+def train(folder: Path, out: Path, epochs: int, stop: int, patience: int = 0) -> None:
     torch.set_num_threads(1)
+    how = {"keep": "best", "patience": patience} if patience else {}
+    if patience:
+        best.merit = lambda said, *, several: (0.5,)
     told: list[str] = []
     cache = Cache(read_dataset(folder), VIEW, folder / ".cache")
-    loop = make_loop(cache, out, tell=lambda said: told.append(said.text), batch=5, epochs=epochs)
+    loop = make_loop(cache, out, tell=lambda said: told.append(said.text), batch=5, epochs=epochs, **how)
     rank, steps, step = loop.team.rank, 0, loop._step
 
     def counted(*args: object) -> torch.Tensor:
@@ -115,7 +119,7 @@ def train(folder: Path, out: Path, epochs: int, stop: int) -> None:
     except KeyboardInterrupt:
         ended = "stopped"
     save_file(weights(loop.system), out / f"{ended}.{rank}.safetensors")
-    said = {"ended": ended, "step": loop.place.step, "told": len(told), "said": loop.said is not None}
+    said = {"ended": ended, "step": loop.place.step, "told": len(told), "said": loop.exam.said is not None}
     (out / f"{ended}.{rank}.json").write_text(json.dumps(said))
 
 
@@ -123,4 +127,4 @@ if __name__ == "__main__":
     if sys.argv[1] == "meet":
         meet(Path(sys.argv[2]))
     else:
-        train(Path(sys.argv[2]), Path(sys.argv[3]), int(sys.argv[4]), int(sys.argv[5]))
+        train(Path(sys.argv[2]), Path(sys.argv[3]), *map(int, sys.argv[4:]))

@@ -147,7 +147,7 @@ def test_a_finished_loop_run_again_only_validates(cache, whole, tmp_path):
     again._step = lambda *args: pytest.fail("trained on")
     again.run()
     assert same(weights(again.system), whole[0])
-    assert np.array_equal(again.said.scores, first.said.scores)
+    assert np.array_equal(again.exam.said.scores, first.exam.said.scores)
 
 
 def test_stages_train_their_parts_only(cache, tmp_path):

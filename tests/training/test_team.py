@@ -200,6 +200,22 @@ def test_a_signal_to_one_stops_all_at_the_same_step_and_resuming_gives_the_same_
 
 
 @pytest.mark.slow
+def test_patience_ends_all_processes_at_the_same_step(tiny, tmp_path):
+    out = tmp_path / "run"
+    ended(launch("tests.training.pair", "loop", tiny, out, 10, 0, 2))
+    said = [json.loads((out / f"whole.{rank}.json").read_text()) for rank in range(2)]
+    assert [row["step"] for row in said] == [8, 8]  # one a step, eight epochs: five, and then one and two
+    place = read_place(newest(out / "resume"))
+    assert (place.kept, place.waited, place.epoch) == (5, 2, 8)
+    first = load_file(out / "whole.0.safetensors")
+    assert same(first, load_file(out / "best/000005.safetensors"))
+    ended(launch("tests.training.pair", "loop", tiny, out, 10, 0, 2))  # resumed behind its end
+    again = [json.loads((out / f"whole.{rank}.json").read_text()) for rank in range(2)]
+    assert [row["step"] for row in again] == [8, 8]
+    assert same(first, load_file(out / "whole.0.safetensors"))
+
+
+@pytest.mark.slow
 @posix
 def test_the_command_in_two_processes_is_stopped_and_goes_on_to_the_same_bits(tiny, tmp_path):
     def words(out):

@@ -114,8 +114,10 @@ class Colour(System):
         ]
 
 
-def make_loop(cache, out, *, tell=None, save_s=1e9, rate=0.05, held=True, batch=4, epochs=EPOCHS, seed=3):
-    """A training of the tiny system; without a launcher in this process alone."""
+def make_loop(
+    cache, out, *, tell=None, save_s=1e9, rate=0.05, held=True, batch=4, epochs=EPOCHS, seed=3, **how
+):
+    """A training of the tiny system; without a launcher in this process alone. ``how``: more settings."""
     from accelerate import Accelerator
 
     out.mkdir(exist_ok=True)
@@ -123,7 +125,7 @@ def make_loop(cache, out, *, tell=None, save_s=1e9, rate=0.05, held=True, batch=
     with torch.random.fork_rng():
         torch.manual_seed(7)
         system = Colour(rate=rate)
-    settings = TrainSettings(system="colour", epochs=epochs, seed=seed)
+    settings = TrainSettings(system="colour", epochs=epochs, seed=seed, **how)
     return Loop(
         system,
         Accelerator(cpu=True),

@@ -8,22 +8,26 @@ import os
 import shlex
 import sys
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from avglance.app.ablations import CONTROLS, GROUPS, ROWS, Row
+from avglance.app.ablations import GROUPS, ROWS, Row, read_rows
 from avglance.app.jobs import SOME_FAILED, Job, last_words, one_at_a_time, work
+from avglance.app.train import read_weights
 from avglance.errors import ArgumentError, DataError
 
 DONE = 0
 PLAN = "ablation.json"
+UNSAID: dict[str, Any] = {"weights": {}}  # what records of earlier versions do not say
 EPILOG = """OUT/<row>/seed<S> is a run folder of `avglance train`, with its evaluations in it as eval_*.json;
 the same command goes on where it was broken off, another one adds rows, seeds and evaluations to OUT.
 `avglance compare OUT` prints the table again.
 
 Rows and groups are named with --rows; a file of your own (JSON) gives further rows:
   {"wide": {"what": "a wider AV-TeST", "changes": {"choose_width": 128}}}
+Its "weights" ({"picture": "net.safetensors"}, or {} for none) are in place of those of --weights.
 Exit code: 0 all done, 6 some rows failed (the others are there), 2 wrong usage, 130 interrupted."""
 
 
@@ -56,6 +60,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--epochs", type=int, default=9, metavar="N", help="of every training (default: 9)")
     add("--budget", type=int, default=4, metavar="K", help="moments a video (default: 4)")
     add("--start", metavar="MODEL", help="begin the trainings of --system from this model's weights")
+    add(
+        "--weights",
+        action="append",
+        default=[],
+        metavar="SENSE=FILE",
+        help="begin the encoders of every row that has such ones with this file; repeatable",
+    )
     add("--precision", default="float32", choices=("float32", "bf16"), help="as in `avglance train`")
     add("--jobs", type=int, metavar="J", help="trainings at once (default: one a core)")
     add("--cache", type=Path, metavar="DIR", help="where decoded videos are kept (default: DATA/.cache)")
@@ -72,6 +83,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Train, evaluate, compare; the exit code."""
     rows = chosen_rows(args)
+    check_rows(rows, args.system, args.budget)
+    rows = with_weights(rows, args.system, read_weights(args.weights, where="ablate"))
     trainings, looks = plan(args, rows)
     if args.dry_run:
         for job in (*trainings, *looks):
@@ -96,12 +109,11 @@ def plan(args: argparse.Namespace, rows: dict[str, Row]) -> tuple[list[Job], lis
     """The trainings and the evaluations of the rows, done or not.
 
     Raises:
-        ArgumentError: a number is too small, or a row cannot be built.
+        ArgumentError: a number is too small.
     """
     seeds, jobs = read_seeds(args.seeds), cores() if args.jobs is None else args.jobs
     if jobs < 1 or args.epochs < 1:
         raise ArgumentError(f"--jobs {jobs}, --epochs {args.epochs}: at least 1", where="ablate")
-    check_rows(rows, args.system, args.budget)
     each = [(name, row, seed) for seed in seeds for name, row in rows.items()]
     trainings = [training(args, name, row, seed, jobs) for name, row, seed in each]
     return trainings, [job for name, row, seed in each for job in evaluations(args, name, row, seed)]
@@ -126,51 +138,6 @@ def chosen_rows(args: argparse.Namespace) -> dict[str, Row]:
             raise ArgumentError(what, where="--rows", hint="`avglance ablate --help` names them all")
         names += GROUPS.get(word, (word,))
     return {name: known[name] for name in names}
-
-
-def read_rows(path: Path) -> dict[str, Row]:
-    """Rows of a JSON file: name -> what, changes, system, budgets, controls; each may be left out."""
-    hint = 'like {"name": {"changes": {"tau": 0.5}, "budgets": [1, 4], "controls": ["--mute"]}}'
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise DataError(f"cannot be read ({error.strerror})", where=str(path)) from error
-    except ValueError as error:
-        raise DataError(f"does not hold rows: {error}", where=str(path), hint=hint) from error
-    if not isinstance(found, dict):
-        raise DataError("does not hold rows: not an object", where=str(path), hint=hint)
-    rows = {}
-    for name, given in found.items():
-        if not name or name.startswith(("seed", ".")) or not all(c.isalnum() or c in "_-." for c in name):
-            letters = "letters, digits, _ and -, not beginning with seed"
-            raise ArgumentError(f"{name!r} cannot name a row's folder", where=str(path), hint=letters)
-        wrong = _what_is_wrong(given)
-        if wrong:
-            raise DataError(f"does not hold rows: {name}: {wrong}", where=str(path), hint=hint)
-        rows[name] = Row(
-            **{"what": name} | {k: tuple(v) if isinstance(v, list) else v for k, v in given.items()}
-        )
-    return rows
-
-
-def _what_is_wrong(given: Any) -> str:
-    """What keeps a value of a file from being a row; empty: nothing."""
-    if not isinstance(given, dict):
-        return "not an object"
-    for key, value in given.items():
-        if key in ("what", "system"):
-            fits = isinstance(value, str)
-        elif key == "changes":
-            fits = isinstance(value, dict)
-        elif key == "budgets":
-            fits = isinstance(value, list) and all(type(k) is int and k > 0 for k in value)
-        elif key == "controls":
-            fits = isinstance(value, list) and all(c == "" or c in CONTROLS for c in value)
-        else:
-            return f"{key!r} is none of what, changes, system, budgets, controls"
-        if not fits:
-            return f"{key} cannot be {json.dumps(value)}"
-    return ""
 
 
 def read_seeds(text: str) -> list[int]:
@@ -202,6 +169,47 @@ def check_rows(rows: dict[str, Row], system: str, budget: int) -> None:
             raise ArgumentError(what, where="ablate", hint="a smaller --budget")
 
 
+def with_weights(rows: dict[str, Row], system: str, files: dict[str, str]) -> dict[str, Row]:
+    """The rows, each with the files of weights that its encoders begin with.
+
+    Raises:
+        ArgumentError: no row has an encoder that begins with one of the files.
+    """
+    from avglance.systems import settings_of
+    from avglance.systems.encoders import mobilenets_for
+
+    found = {}
+    for name, row in rows.items():
+        settings = settings_of(row.system or system, **row.changes)
+        fit = {s: file for s, file in files.items() if getattr(settings, s, None) in mobilenets_for(s)}
+        found[name] = row if row.weights is not None else replace(row, weights=fit)
+    taken = {sense for row in found.values() for sense in row.weights or ()}
+    if left := sorted(files.keys() - taken):
+        hint = f"encoders that do are for example {', '.join(mobilenets_for(left[0]))}"
+        what = f"--weights {left[0]}={files[left[0]]}: no row has an encoder that begins with it"
+        raise ArgumentError(what, where="ablate", hint=hint)
+    return found
+
+
+def check_weights(name: str, row: Row, system: str) -> dict[str, str]:
+    """Checksums of the files that the encoders of a row begin with: the files fit them.
+
+    Raises:
+        ArgumentError: the system has no such encoder.
+        CheckpointError: a file is not what the encoder wants.
+    """
+    from avglance.systems import build
+    from avglance.systems.encoders import load_encoders
+
+    if not row.weights:
+        return {}
+    built = build(row.system or system, classes=2, **row.changes | {"pretrained": False})
+    try:
+        return load_encoders(built, row.weights)
+    except ArgumentError as error:
+        raise ArgumentError(f"row {name}: {error.what}", where="ablate", hint=error.hint) from error
+
+
 def check(
     args: argparse.Namespace, rows: dict[str, Row], trainings: list[Job], looks: list[Job]
 ) -> dict[str, Any]:
@@ -209,8 +217,8 @@ def check(
 
     Raises:
         DataError: a dataset is not what it should be.
-        CheckpointError: the model to start from cannot be read.
-        ArgumentError: ``--out`` cannot be used.
+        CheckpointError: the model to start from, or a file of weights, cannot be read.
+        ArgumentError: ``--out`` cannot be used, or weights are for no encoder.
     """
     from avglance.app.api import find_model
     from avglance.data.records import TEST, read_dataset, read_training
@@ -234,6 +242,7 @@ def check(
             "epochs": args.epochs,
             "precision": args.precision,
             "start": "" if row.system else start,
+            "weights": check_weights(name, row, args.system),
         }
     plain: dict[str, Any] = json.loads(json.dumps(said))
     return plain
@@ -254,7 +263,7 @@ def keep_plan(out: Path, said: dict[str, Any]) -> None:
         if said["test"] and known != said["test"]:
             raise ArgumentError("the evaluations there are of other videos", where=str(out), hint=hint)
         for name, row in said["rows"].items():
-            old = before["rows"].get(name, row)
+            old = UNSAID | before["rows"].get(name, row)
             other = [key for key in row if old.get(key) != row[key]]
             if other:
                 what = f"row {name} was made there with other {', '.join(other)}"
@@ -286,6 +295,8 @@ def training(args: argparse.Namespace, name: str, row: Row, seed: int, jobs: int
     words += ["--cache", str(args.cache)] if args.cache else []
     words += ["--skip-broken"] if args.skip_broken else []
     words += ["--start", args.start] if args.start and not row.system else []
+    for sense, file in (row.weights or {}).items():
+        words += ["--weights", f"{sense}={file}"]
     for key, value in row.changes.items():
         words += ["--setting", key, str(value)]
     return Job(f"{name} seed {seed}", tuple(words), out / "model", out.with_name(f"seed{seed}.log"))

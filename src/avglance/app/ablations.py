@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
+
+from avglance.errors import ArgumentError, DataError
 
 DEAF = {"hear_choose": False, "hear_aim": False, "hear_answer": False}
 CONTROLS: tuple[str, ...] = (
@@ -27,6 +31,8 @@ class Row:
         system: its name; empty: the one asked for.
         budgets: moments a video to evaluate with besides the one asked for.
         controls: options of ``avglance eval`` that make a control each; "" is none.
+        weights: a file for each encoder, by its sense, in place of those asked for; None: those asked for
+            that its encoders can begin with.
     """
 
     what: str
@@ -34,6 +40,7 @@ class Row:
     system: str = ""
     budgets: tuple[int, ...] = ()
     controls: tuple[str, ...] = ("",)
+    weights: dict[str, str] | None = None
 
 
 MAIN = {
@@ -81,3 +88,50 @@ PIECES = {
 
 ROWS = MAIN | PIECES
 GROUPS = {"main": tuple(MAIN), "pieces": ("avgn", *PIECES), "all": tuple(ROWS)}
+
+
+def read_rows(path: Path) -> dict[str, Row]:
+    """Rows of a JSON file: name -> what, changes, system, budgets, controls, weights; all may be left out."""
+    hint = 'like {"name": {"changes": {"tau": 0.5}, "budgets": [1, 4], "controls": ["--mute"]}}'
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise DataError(f"cannot be read ({error.strerror})", where=str(path)) from error
+    except ValueError as error:
+        raise DataError(f"does not hold rows: {error}", where=str(path), hint=hint) from error
+    if not isinstance(found, dict):
+        raise DataError("does not hold rows: not an object", where=str(path), hint=hint)
+    rows = {}
+    for name, given in found.items():
+        if not name or name.startswith(("seed", ".")) or not all(c.isalnum() or c in "_-." for c in name):
+            letters = "letters, digits, _ and -, not beginning with seed"
+            raise ArgumentError(f"{name!r} cannot name a row's folder", where=str(path), hint=letters)
+        wrong = _what_is_wrong(given)
+        if wrong:
+            raise DataError(f"does not hold rows: {name}: {wrong}", where=str(path), hint=hint)
+        rows[name] = Row(
+            **{"what": name} | {k: tuple(v) if isinstance(v, list) else v for k, v in given.items()}
+        )
+    return rows
+
+
+def _what_is_wrong(given: Any) -> str:
+    """What keeps a value of a file from being a row; empty: nothing."""
+    if not isinstance(given, dict):
+        return "not an object"
+    for key, value in given.items():
+        if key in ("what", "system"):
+            fits = isinstance(value, str)
+        elif key == "changes":
+            fits = isinstance(value, dict)
+        elif key == "weights":
+            fits = isinstance(value, dict) and all(isinstance(file, str) and file for file in value.values())
+        elif key == "budgets":
+            fits = isinstance(value, list) and all(type(k) is int and k > 0 for k in value)
+        elif key == "controls":
+            fits = isinstance(value, list) and all(c == "" or c in CONTROLS for c in value)
+        else:
+            return f"{key!r} is none of what, changes, system, budgets, controls, weights"
+        if not fits:
+            return f"{key} cannot be {json.dumps(value)}"
+    return ""

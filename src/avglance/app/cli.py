@@ -37,6 +37,7 @@ COMMANDS: dict[str, tuple[str, str]] = {  # name -> module with add_arguments an
     "data": ("avglance.app.data", "make and look at datasets"),
     "models": ("avglance.app.models", "which models and systems there are"),
     "info": ("avglance.app.info", "the card of one model"),
+    "selftest": ("avglance.app.selftest", "whether a model answers here as it did where it was made"),
     "doctor": ("avglance.app.doctor", "what is installed, what does not fit, and what mends it"),
 }
 DONE, BUG, INTERRUPTED, PIPE_CLOSED = 0, 1, 130, 141
@@ -133,7 +134,8 @@ def run_command(argv: Sequence[str]) -> int:
     command = import_module(path)
     parser = Parser(prog=f"avglance {name}", description=line[0].upper() + line[1:] + ".")
     command.add_arguments(parser)
-    return int(command.run(parser.parse_all(argv[1:])))
+    parse = getattr(command, "parse", Parser.parse_all)  # `train` reads a recipe first
+    return int(command.run(parse(parser, argv[1:])))
 
 
 def main(argv: Sequence[str] | None = None) -> int:

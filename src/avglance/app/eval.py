@@ -31,6 +31,7 @@ TOLD = {
 }
 SEEN = {
     "trained": "these are the videos of its training: the figures say how well it knows them by heart",
+    "chosen": "its training was judged by these videos, and may have kept the epoch that suits them best",
     "calibrated": "these videos calibrated it: its scores are less good on others, and exits less sure",
 }
 NEVER_UNKNOWN = "nothing is called unknown: the model's card has no calibration"

@@ -1,14 +1,12 @@
 """The report: one HTML file that needs nothing else, for one answer or many.
 
-Everything that came from outside is escaped by the template; the page has no script, its content policy
-allows its own style (by hash) and pictures inside the file and nothing else; it names no other place.
+Everything that came from outside is escaped (``app.pages``).
 """
 
 from __future__ import annotations
 
 import base64
 import contextlib
-import hashlib
 import io
 import math
 import os
@@ -22,15 +20,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from avglance import __version__
 from avglance.app import render
+from avglance.app.pages import fill
 from avglance.errors import ArgumentError, MediaError
 from avglance.types import Failure, Moment, Recognition
 
 if TYPE_CHECKING:
     from avglance.app.answer import Sightings
 
-TEMPLATES = Path(__file__).with_name("templates")
 MARK = "avglance-report"  # in the head of our pages: only such a file is replaced without being told to
 THUMBNAIL_PX = 360
 QUIETEST_DB = -70.0  # the foot of the sound row
@@ -225,37 +222,9 @@ def write(entries: Sequence[Entry], path: Path) -> Path:
 
 def page(entries: Sequence[Entry]) -> str:
     """The page as text."""
-    from jinja2 import Environment, FileSystemLoader, StrictUndefined
-
-    house = Environment(
-        loader=FileSystemLoader(TEMPLATES),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    house.filters |= {"clean": render.clean, "clock": render.clock, "pct": percent}
-    house.filters |= {"duration": render.duration, "gmacs": render.gmacs}
-    style = (TEMPLATES / "report.css").read_text(encoding="utf-8")
-    digest = base64.b64encode(hashlib.sha256(style.encode("utf-8")).digest()).decode("ascii")
     shown = [section(entry, number) for number, entry in enumerate(entries, 1)]
-    return house.get_template("report.html.j2").render(
-        entries=shown,
-        style=style,
-        style_sha256=digest,
-        mark=MARK,
-        version=__version__,
-        banner=render.TOY_BANNER,
-    )
-
-
-def percent(value: float) -> str:
-    """A number as a percentage for the drawing.
-
-    >>> percent(12.5)
-    '12.5%'
-    """
-    return f"{value:.3f}".rstrip("0").rstrip(".") + "%"
+    about = {"mark": MARK, "banner": render.TOY_BANNER}
+    return fill("report.html.j2", styles=("report.css",), entries=shown, **about)
 
 
 def section(entry: Entry, number: int) -> dict[str, Any]:

@@ -56,6 +56,7 @@ __all__ = [
     "Record",
     "Truth",
     "read_dataset",
+    "read_held_out",
     "read_training",
 ]
 
@@ -198,6 +199,16 @@ def read_training(data: str | Path) -> Dataset:
         hint = f"videos of anything else may be labelled {UNKNOWN!r}, but that is no class"
         raise DataError(f"a training takes two classes, here is {there}", where=str(data), hint=hint)
     return dataset
+
+
+def read_held_out(data: str | Path) -> Dataset | None:
+    """The part of a dataset to validate a training by: its split ``validation``; None where it has none.
+
+    Raises:
+        DataError: as :func:`read_dataset`.
+    """
+    dataset = read_dataset(data, prefer=(HELD_OUT,))
+    return dataset if dataset.split == HELD_OUT else None
 
 
 def _source(data: Path, root: Path | None) -> Source:

@@ -18,6 +18,8 @@ from avglance.errors import DataError
 RUN, METRICS = "run.json", "metrics.jsonl"
 CURVES = ("top1", "moment_recall", "patch_hit", "loss")
 MOST_BYTES = 1 << 30
+BEFORE = {"validate_every": 1, "validate_last": 1, "keep": "last", "patience": 0}
+"""What runs of earlier versions do not say."""
 
 
 @dataclass(frozen=True)
@@ -79,7 +81,7 @@ def read_training(folder: Path) -> Training:
     settings = found.get("settings")
     if not isinstance(settings, dict):
         raise DataError("not the description of a run: it has no settings", where=str(card))
-    fixed = _flat("", {k: v for k, v in settings.items() if k not in ("seed", "budget", "changes")})
+    fixed = BEFORE | _flat("", {k: v for k, v in settings.items() if k not in ("seed", "budget", "changes")})
     fixed |= _flat("system.", mapping(found.get("system_settings")))
     fixed["data"] = str(mapping(found.get("data")).get("sha256") or "")
     sums = folder / "model" / "checksums.json"

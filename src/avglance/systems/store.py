@@ -1,7 +1,8 @@
-"""A model is a folder: weights with their settings, classes, a card, and checksums of all three.
+"""A model is a folder: weights with their settings, classes, a card, and checksums of all of them.
 
 ``model.safetensors`` (header: format, system, settings as JSON), ``classes.json``, ``card.json`` and
-``checksums.json``. Loading is strict: whatever is missing, changed or unfit is named in a
+``checksums.json``; and ``selftest.json``, what it answers for the clip of the package (``selftest``), which
+older models have not. Loading is strict: whatever is missing, changed or unfit is named in a
 ``CheckpointError``. Pickled weights are refused.
 """
 
@@ -23,12 +24,13 @@ from safetensors.torch import save_file
 
 from avglance.errors import ArgumentError, CheckpointError
 from avglance.parts.weights import refuse_pickle, sha256_of
-from avglance.systems import SYSTEMS, system_class
+from avglance.systems import SYSTEMS, settings_of, system_class
 from avglance.systems.base import System
 from avglance.types import UNKNOWN
 
 FORMAT = "avglance-model/1"
 WEIGHTS, CLASSES, CARD, CHECKSUMS = "model.safetensors", "classes.json", "card.json", "checksums.json"
+SELFTEST = "selftest.json"
 
 
 @dataclass(frozen=True)
@@ -66,14 +68,11 @@ def save_model(
     if system.name not in SYSTEMS:
         raise ArgumentError(f"the system has no known name, got {system.name!r}", where="save_model")
     if len(classes) != system.classes or len(set(classes)) != len(classes):
-        raise ArgumentError(
-            f"{len(set(classes))} different class names for a system of {system.classes} classes",
-            where="save_model",
-        )
+        what = f"{len(set(classes))} different class names for a system of {system.classes} classes"
+        raise ArgumentError(what, where="save_model")
     if UNKNOWN in classes:
-        raise ArgumentError(
-            f"a class must not be called {UNKNOWN!r}: it says that none is there", where="save_model"
-        )
+        what = f"a class must not be called {UNKNOWN!r}: it says that none is there"
+        raise ArgumentError(what, where="save_model")
     check_free(folder, overwrite)
     settings = json.dumps(dataclasses.asdict(system.settings), sort_keys=True)
     names = json.dumps(list(classes), indent=1, ensure_ascii=False)
@@ -111,15 +110,24 @@ def save_with_card(
         ArgumentError: the card is no JSON, or the folder exists or cannot be written.
     """
     check_free(Path(folder), overwrite)
-    card_text = _card_text(card)
+    return copy_with(model, Path(folder), CARD, _card_text(card))
+
+
+def copy_with(model: LoadedModel, folder: Path, changed: str, text: str) -> Path:
+    """Writes a model again: one of its files with another text, the others byte for byte as they are.
+
+    Raises:
+        ArgumentError: the folder cannot be written.
+    """
 
     def fill(temporary: Path) -> None:
-        for name in (WEIGHTS, CLASSES):
-            shutil.copyfile(model.folder / name, temporary / name)
-        (temporary / CARD).write_text(card_text, encoding="utf-8")
+        for name in (WEIGHTS, CLASSES, CARD, SELFTEST):
+            if name != changed and (model.folder / name).is_file():
+                shutil.copyfile(model.folder / name, temporary / name)
+        (temporary / changed).write_text(text, encoding="utf-8")
 
     try:
-        return _write_whole(Path(folder), fill)
+        return _write_whole(folder, fill)
     except OSError as error:
         hint = "make room, or name another folder"
         raise ArgumentError(f"cannot be written: {error.strerror}", where=str(folder), hint=hint) from error
@@ -145,7 +153,8 @@ def _write_whole(folder: Path, fill: Callable[[Path], None]) -> Path:
     try:
         temporary.chmod(0o755)
         fill(temporary)
-        sums = {name: sha256_of(temporary / name) for name in (WEIGHTS, CLASSES, CARD)}
+        parts = (WEIGHTS, CLASSES, CARD, SELFTEST)
+        sums = {name: sha256_of(temporary / name) for name in parts if (temporary / name).exists()}
         (temporary / CHECKSUMS).write_text(json.dumps(sums, indent=1, sort_keys=True), encoding="utf-8")
         old = temporary.with_name(f"{temporary.name}.old")
         if folder.exists():
@@ -175,10 +184,8 @@ def load_model(folder: str | Path, device: torch.device | str = "cpu") -> Loaded
     card: dict[str, Any] = _json(folder / CARD, dict)
     system = _rebuild(header, str(folder / WEIGHTS))
     if len(classes) != system.classes or not all(isinstance(c, str) for c in classes):
-        raise CheckpointError(
-            f"{len(classes)} class names for a system of {system.classes} classes",
-            where=str(folder / CLASSES),
-        )
+        what = f"{len(classes)} class names for a system of {system.classes} classes"
+        raise CheckpointError(what, where=str(folder / CLASSES))
     _check_classes(folder)
     _fill(system, folder / WEIGHTS)
     system.toy = bool(card.get("toy", False))
@@ -186,10 +193,13 @@ def load_model(folder: str | Path, device: torch.device | str = "cpu") -> Loaded
 
 
 def saw(model: LoadedModel, sha256: str) -> tuple[str, ...]:
-    """What the model has done before with the dataset of this hash: ``trained``, ``calibrated``."""
-    calibration = model.card.get("calibration")
-    entries = {"trained": model.card, "calibrated": calibration if isinstance(calibration, dict) else {}}
-    told = {word: entry.get("data") for word, entry in entries.items()}
+    """What the model did before with the dataset of this hash: ``trained``, ``chosen``, ``calibrated``."""
+    data, calibration = model.card.get("data"), model.card.get("calibration")
+    told = {
+        "trained": data,
+        "chosen": data.get("held_out") if isinstance(data, dict) else None,
+        "calibrated": calibration.get("data") if isinstance(calibration, dict) else None,
+    }
     return tuple(word for word, x in told.items() if isinstance(x, dict) and x.get("sha256") == sha256)
 
 
@@ -229,6 +239,30 @@ def begin_from(system: System, folder: str | Path, *, heads: Collection[str] = (
     return len(fit), [name for name in own if name not in fit]
 
 
+def built_as(folder: str | Path) -> tuple[str, dict[str, Any]]:
+    """The system of a model, and its settings that differ from that system's preset, apart from its classes.
+
+    Raises:
+        CheckpointError: as ``load_model``, as far as can be known without building the system.
+    """
+    folder = Path(folder)
+    _check_files(folder)
+    header = _header(folder / WEIGHTS)
+    system = _rebuild(header, str(folder / WEIGHTS))
+    preset = settings_of(header["system"])
+    found: dict[str, Any] = {}
+    for own, usual in ((system.settings, preset), *_switches(system.settings, preset)):
+        for entry in dataclasses.fields(own):
+            value = getattr(own, entry.name)
+            if value != getattr(usual, entry.name) and not dataclasses.is_dataclass(value):
+                found[entry.name] = value
+    return header["system"], {k: v for k, v in found.items() if k not in ("classes", "pretrained")}
+
+
+def _switches(own: Any, usual: Any) -> list[tuple[Any, Any]]:
+    return [(own.switches, usual.switches)] if hasattr(own, "switches") else []
+
+
 def weights_of(folder: str | Path) -> tuple[str, tuple[str, ...]]:
     """The checksum of a model's weights, and its classes.
 
@@ -252,15 +286,14 @@ def _check_files(folder: Path) -> dict[str, str]:
             hint=f"a model is a folder with {WEIGHTS}, {CLASSES}, {CARD} and {CHECKSUMS}",
         )
     for name in (WEIGHTS, CLASSES, CARD, CHECKSUMS):
-        if not (folder / name).is_file():
-            raise CheckpointError(
-                f"{name} is missing", where=str(folder), hint="copy or train the model again"
-            )
+        _check_there(folder, name)
     refuse_pickle(folder / WEIGHTS)
     sums: dict[str, str] = _json(folder / CHECKSUMS, dict)
-    for name in (WEIGHTS, CLASSES, CARD):
+    told = (SELFTEST,) if SELFTEST in sums or (folder / SELFTEST).exists() else ()
+    for name in (WEIGHTS, CLASSES, CARD, *told):
         if name not in sums:
             raise CheckpointError(f"no checksum of {name}", where=str(folder / CHECKSUMS))
+        _check_there(folder, name)
         if sha256_of(folder / name) != sums[name]:
             raise CheckpointError(
                 f"{name} is not what it was when the model was written",
@@ -268,6 +301,11 @@ def _check_files(folder: Path) -> dict[str, str]:
                 hint="it was damaged or edited; copy or train the model again",
             )
     return sums
+
+
+def _check_there(folder: Path, name: str) -> None:
+    if not (folder / name).is_file():
+        raise CheckpointError(f"{name} is missing", where=str(folder), hint="copy or train the model again")
 
 
 def _check_classes(folder: Path) -> None:
@@ -340,9 +378,8 @@ def _fill(system: System, path: Path) -> None:
     if missing := sorted(want.keys() - got.keys()):
         raise CheckpointError(f"{len(missing)} weights are missing, first {missing[0]!r}", where=str(path))
     if extra := sorted(got.keys() - want.keys()):
-        raise CheckpointError(
-            f"{len(extra)} weights are not of this system, first {extra[0]!r}", where=str(path)
-        )
+        what = f"{len(extra)} weights are not of this system, first {extra[0]!r}"
+        raise CheckpointError(what, where=str(path))
     for name, x in want.items():
         if (got[name].shape, got[name].dtype) != (x.shape, x.dtype):
             raise CheckpointError(

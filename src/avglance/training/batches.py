@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
@@ -26,7 +26,8 @@ def split(records: Sequence[Record], share: float, seed: int) -> tuple[NDArray[n
 
     Args:
         records: of a dataset.
-        share: of the records to hold out, as near as whole groups allow; above 0 gives at least one.
+        share: of the records to hold out, as near as whole groups allow; above 0 gives at least one. A class
+            keeps a video to train on while other classes have some to hold out.
         seed: of the draw.
 
     Returns:
@@ -40,10 +41,16 @@ def split(records: Sequence[Record], share: float, seed: int) -> tuple[NDArray[n
         units.setdefault(record.group or n, []).append(n)
     groups = list(units.values())
     wanted = max(1, round(share * len(records))) if share > 0 else 0
+    drawn = [groups[unit] for unit in draws(seed, SPLIT).permutation(len(groups)).tolist()]
+    left = Counter(label for record in records for label in record.labels)
     held: list[int] = []
-    for unit in draws(seed, SPLIT).permutation(len(groups)).tolist():
-        if len(held) < wanted:
-            held += groups[unit]
+    for group in drawn:
+        taken = Counter(label for n in group for label in records[n].labels)
+        if len(held) < wanted and all(left[label] > count for label, count in taken.items()):
+            held += group
+            left -= taken
+    if wanted and not held:  # each group is all that there is of a class
+        held = list(drawn[0])
     if len(held) == len(records):
         raise DataError(
             f"holding out {len(held)} of {len(records)} videos leaves nothing to train on",

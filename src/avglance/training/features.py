@@ -26,6 +26,9 @@ from avglance.parts.clips import Clips
 from avglance.systems.base import System
 from avglance.systems.encoders import encoders_of
 from avglance.training.batches import Batches
+from avglance.training.machine import readers
+from avglance.training.settings import Told, TrainSettings
+from avglance.training.team import Team
 from avglance.views import MEL_BANDS, MEL_FRAMES
 
 VERSION = 1
@@ -205,3 +208,21 @@ class FeatureCache(Cache):
             "targets": self.targets[i],
             "known": {name: array[drawn] for name, array in found.items()},
         }
+
+
+def ask_once(
+    system: System, cache: Cache, settings: TrainSettings, team: Team, hear: Callable[[Told], None]
+) -> Cache:
+    """The cache that hands out what the encoders say; the first process asks them."""
+    how: dict[str, Any] = {"pictures": settings.features, "precision": settings.precision}
+    team.ask_first(
+        lambda: build_features(
+            system,
+            cache,
+            **how,
+            device=team.device,
+            workers=readers(team),
+            progress=lambda done, total: hear(Told("features", done, total)),
+        )
+    )
+    return FeatureCache(cache, features_folder(system, cache, **how))

@@ -16,7 +16,9 @@ from avglance.parts.clips import Clips
 from avglance.systems.base import Stage, System
 from avglance.training import runfolder
 from avglance.training.batches import Batches
+from avglance.training.best import BEST, forget_others
 from avglance.training.draws import DROPOUT, LOSSES, seed_of
+from avglance.training.exam import Exam, is_due
 from avglance.training.interrupt import one_interrupt
 from avglance.training.machine import own_draws
 from avglance.training.rates import optimisers, set_rates, share_epochs
@@ -24,7 +26,6 @@ from avglance.training.resume import Place, load_state, newest, read_place, save
 from avglance.training.settings import Told, TrainSettings
 from avglance.training.sums import Sums
 from avglance.training.team import Team, digest
-from avglance.training.validate import Answers, answers, figures
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
@@ -47,7 +48,6 @@ class Loop:
         save_s: seconds between saved states (one more at each epoch's end).
         tell: hears how it goes.
         place: where the run stands.
-        said: the answers of the last validation.
     """
 
     system: System
@@ -60,7 +60,6 @@ class Loop:
     save_s: float
     tell: Callable[[Told], None]
     place: Place = field(default_factory=Place)
-    said: Answers | None = None
     found: list[Any] = field(default_factory=list)  # optimisers of the running stage
     _began: float = 0.0
     _saved: float = 0.0
@@ -74,9 +73,12 @@ class Loop:
         self.epochs = share_epochs(self.stages, self.settings.epochs)
         self.trainable = frozenset(n for n, p in self.system.named_parameters() if p.requires_grad)
         self.total = self.settings.epochs * self.training.steps
+        several, device = self.training.cache.dataset.label_mode == "multi", self.accelerator.device
+        of_run = self.settings, self.out, device, self.tell
+        self.exam = Exam(self.system, self.held_out, self.k, *of_run, several=several)
 
     def run(self) -> None:
-        """Trains to the end; the last validation's answers stay in ``said``.
+        """Trains to the end; the last validation's answers stay in ``exam.said``, those of the kept weights.
 
         Raises:
             KeyboardInterrupt: Ctrl-C; the state was saved first.
@@ -100,7 +102,7 @@ class Loop:
                         self.team.agree(self.place.step, len(self.training.indices), digest(self.system))
                     self._run_stage(number, range(first, first + epochs))
                 first += epochs
-            if self.said is None and not self._validate(log=False):  # resumed behind the last epoch
+            if self.team.first and not self.exam.settle(self.place, self._asked):
                 raise KeyboardInterrupt
 
     def _begin_stage(self, stage: Stage) -> None:
@@ -112,7 +114,7 @@ class Loop:
     def _run_stage(self, number: int, epochs: range) -> None:
         per_epoch, stage = self.training.steps, self.stages[number]
         for epoch in epochs:
-            if epoch < self.place.epoch:
+            if epoch < self.place.epoch or self.exam.is_over(self.place):  # resumed behind it, or the end
                 continue
             start = self.place.batch if epoch == self.place.epoch else 0
             ahead = self.training.training(epoch, start=start, team=self.team)
@@ -121,7 +123,7 @@ class Loop:
                 rate = set_rates(self.found, done, len(epochs) * per_epoch)
                 norm = self._step(clips, stage, epoch)
                 seconds = time.monotonic() - self._began
-                self.place = Place(number, epoch, batch + 1, self.place.step + 1, seconds)
+                self.place = self.place.after(number, epoch, batch, seconds)
                 if self.place.step % LOG_EVERY == 0 or batch + 1 == per_epoch:
                     self._log(stage, rate, norm)
                 if self._stop or (time.monotonic() - self._saved >= self.save_s and batch + 1 < per_epoch):
@@ -129,15 +131,21 @@ class Loop:
                 if self._stop:
                     self.team.part()
                     raise KeyboardInterrupt
-            if self._validate(log=True):
-                last = epoch + 1 == epochs.stop and number + 1 < len(self.stages)
-                self.place = replace(self.place, stage=number + last, epoch=epoch + 1, batch=0)
-                if last:
-                    self.found = []  # the next stage begins with optimisers of its own
-            self._save()
-            if self.team.any(self._asked.is_set()):
-                self.team.part()
-                raise KeyboardInterrupt
+            if self._end_epoch(number, epoch, epochs.stop):
+                return
+
+    def _end_epoch(self, number: int, epoch: int, stop: int) -> bool:
+        """Validates and saves; whether the training is over before its last epoch."""
+        if self._take_exam(epoch):
+            last = epoch + 1 == stop and number + 1 < len(self.stages)
+            self.place = replace(self.place, stage=number + last, epoch=epoch + 1, batch=0)
+            if last:
+                self.found = []  # the next stage begins with optimisers of its own
+        self._save()
+        if self.team.any(self._asked.is_set()):
+            self.team.part()
+            raise KeyboardInterrupt
+        return self.team.any(self.exam.is_over(self.place))
 
     def _step(self, clips: Clips, stage: Stage, epoch: int) -> Tensor:
         """One step of the optimisers; the gradient's norm before clipping."""
@@ -175,21 +183,14 @@ class Loop:
         text = f"epoch {place.epoch + 1}/{self.settings.epochs}, loss {loss:.3f}"
         self.tell(Told("train", place.step, self.total, text))
 
-    def _validate(self, *, log: bool) -> bool:
-        """Answers the held-out videos in the first process; whether it came to its end."""
-        held = self.held_out
-        if held is None or not self.team.first:
+    def _take_exam(self, epoch: int) -> bool:
+        """Validates where it is due, in the first process; whether that came to its end."""
+        if not self.team.first or not is_due(self.settings, epoch):
             return True
-        self.said = answers(self.system, held, self.k, device=self.accelerator.device, asked=self._asked)
-        if self.said is None:
-            return False
-        if log:
-            found = figures(self.said, held.cache, held.indices, self.k)
-            row = {"kind": "validation", "step": self.place.step, "epoch": self.place.epoch, "k": self.k}
-            runfolder.add_metrics(self.out, row | found)
-            shown = ", ".join(f"{name.replace('_', ' ')} {value:.3f}" for name, value in found.items())
-            self.tell(Told("note", text=f"epoch {self.place.epoch + 1}: held out at K={self.k}: {shown}"))
-        return True
+        last = self.place.stage + 1 == len(self.stages)
+        found = self.exam.take(self.place, self._asked, last_stage=last)
+        self.place = found or self.place
+        return found is not None
 
     def _save(self) -> None:
         """Saves the state, the same in every process; what has blown up must not replace a good one."""
@@ -197,4 +198,5 @@ class Loop:
         if self.team.first:
             self.place = replace(self.place, seconds=time.monotonic() - self._began)
             save_state(self.out / runfolder.RESUME, self.place, self.system, self.found)
+            forget_others(self.out / BEST, self.place.kept)
         self._saved = time.monotonic()

@@ -10,7 +10,7 @@ import json
 import os
 import shutil
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import torch
@@ -34,6 +34,9 @@ class Place:
         batch: number of the batch in the epoch.
         step: steps done, over all.
         seconds: spent so far.
+        kept: number of the epoch whose weights are the best so far; None where none are kept.
+        merit: what made it the best (``best.merit``); empty without one.
+        waited: validations since.
     """
 
     stage: int = 0
@@ -41,6 +44,13 @@ class Place:
     batch: int = 0
     step: int = 0
     seconds: float = 0.0
+    kept: int | None = None
+    merit: tuple[float, ...] = ()
+    waited: int = 0
+
+    def after(self, stage: int, epoch: int, batch: int, seconds: float) -> Place:
+        """The place after one more step, which was the batch of that number."""
+        return replace(self, stage=stage, epoch=epoch, batch=batch + 1, step=self.step + 1, seconds=seconds)
 
 
 def save_state(folder: Path, place: Place, system: nn.Module, found: Sequence[Optimizer]) -> None:
@@ -80,7 +90,7 @@ def _write_part(part: Path, place: Place, system: nn.Module, found: Sequence[Opt
     part.mkdir()
     tensors = {f"system.{name}": tensor for name, tensor in system.state_dict().items()}
     tensors |= {f"optimiser.{name}": tensor for name, tensor in _moments(found).items()}
-    save_file({name: _own(tensor) for name, tensor in tensors.items()}, part / TENSORS)
+    save_file({name: own(tensor) for name, tensor in tensors.items()}, part / TENSORS)
     (part / PLACE).write_text(json.dumps(asdict(place)), encoding="utf-8")
     for file in part.iterdir():
         with open(file, "rb+") as written:
@@ -92,7 +102,8 @@ def _is_whole(state: Path) -> bool:
     return (state / PLACE).is_file() and (state / TENSORS).is_file()
 
 
-def _own(tensor: Tensor) -> Tensor:
+def own(tensor: Tensor) -> Tensor:
+    """A copy on the CPU that shares its memory with no other tensor."""
     return tensor.detach().to("cpu", copy=True).contiguous()
 
 
@@ -118,7 +129,8 @@ def read_place(state: Path) -> Place:
         CheckpointError: the state is damaged.
     """
     try:
-        return Place(**json.loads((state / PLACE).read_text(encoding="utf-8")))
+        found = Place(**json.loads((state / PLACE).read_text(encoding="utf-8")))
+        return replace(found, merit=tuple(found.merit))
     except (OSError, ValueError, TypeError) as error:
         raise _damaged(state, error) from error
 

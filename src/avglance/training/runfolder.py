@@ -1,4 +1,4 @@
-"""A run folder explains itself: run.json, data.json, metrics.jsonl, resume/, and at its end model/."""
+"""A run folder explains itself: run.json, data.json, metrics.jsonl, resume/, at its end report and model."""
 
 from __future__ import annotations
 
@@ -22,11 +22,20 @@ from avglance.errors import ArgumentError, DataError
 from avglance.training.settings import TrainSettings
 
 RUN, DATA, METRICS, RESUME, MODEL = "run.json", "data.json", "metrics.jsonl", "resume", "model"
+REPORT = "report.json"
 
 UNSAID = {
-    "features": 0, "system_settings.cells": None, "system_settings.drop_features": 0.0,
-    "system_settings.encoder_rate": 1.0, "system_settings.labels": "one",
-}  # fmt: skip
+    "features": 0,
+    "held_out": "",
+    "keep": "last",
+    "patience": 0,
+    "system_settings.cells": None,
+    "system_settings.drop_features": 0.0,
+    "system_settings.encoder_rate": 1.0,
+    "system_settings.labels": "one",
+    "validate_every": 1,
+    "validate_last": 1,
+}
 """Settings that runs of earlier versions do not say, and what they were."""
 
 
@@ -51,6 +60,7 @@ def describe(
     command: str,
     start: str = "",
     weights: Mapping[str, Mapping[str, str]] = MappingProxyType({}),
+    held_out: Dataset | None = None,
 ) -> dict[str, Any]:
     """What run.json holds, as plain JSON values."""
     full = dataclasses.asdict(system_settings) if dataclasses.is_dataclass(system_settings) else {}  # type: ignore[arg-type]
@@ -65,6 +75,7 @@ def describe(
             "sha256": dataset.sha256,
             "videos": len(dataset),
             "classes": len(dataset.classes),
+            "held_out": None if held_out is None else _part(held_out),
         },
         "versions": versions(),
         "device": device,
@@ -75,6 +86,10 @@ def describe(
     }
     plain: dict[str, Any] = json.loads(json.dumps(said))
     return plain
+
+
+def _part(dataset: Dataset) -> dict[str, Any]:
+    return {"split": dataset.split, "sha256": dataset.sha256, "videos": len(dataset)}
 
 
 def open_run(out: Path, said: dict[str, Any]) -> tuple[bool, list[str]]:
@@ -109,6 +124,17 @@ def open_run(out: Path, said: dict[str, Any]) -> tuple[bool, list[str]]:
     return False, []
 
 
+def began_as(out: Path, settings: TrainSettings, sha256: str) -> bool:
+    """Whether the run in a folder was asked for with these settings, on the dataset of this hash."""
+    try:
+        before = json.loads((out / RUN).read_text(encoding="utf-8"))
+        asked = json.loads(json.dumps(dataclasses.asdict(settings)))
+        usual = {name: value for name, value in UNSAID.items() if name in asked}
+        return bool(usual | before["settings"] == asked and before["data"]["sha256"] == sha256)
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
+
+
 def _flat(said: dict[str, Any]) -> dict[str, Any]:
     """What must be equal for a run to be gone on with, by dotted name."""
     rows: dict[str, Any] = {}
@@ -124,6 +150,7 @@ def _flat(said: dict[str, Any]) -> dict[str, Any]:
     walk("", {key: value for key, value in said["settings"].items() if key not in apart})
     walk("system_settings", said["system_settings"])
     rows["data"] = said["data"]["sha256"]
+    rows["held_out"] = (said["data"].get("held_out") or {"sha256": ""})["sha256"]
     return rows
 
 
@@ -139,9 +166,10 @@ def _same(before: dict[str, Any], now: dict[str, Any], out: Path) -> None:
         shown = [
             f"{name.rsplit('.', 1)[-1]} was {old.get(name)}, now {new.get(name)}"
             for name in changed
-            if name != "data"
+            if name not in ("data", "held_out")
         ]
         shown += ["the dataset is another one"] if "data" in changed else []
+        shown += ["the split that is held out is another one"] if "held_out" in changed else []
         shown += ["it began from another model"] if other_start else []
         shown += ["its encoders began with other weights"] if other_weights else []
         more = " ..." if len(shown) > 4 else ""
@@ -187,12 +215,14 @@ def trouble_named(path: Path) -> Iterator[None]:
         ) from error
 
 
-def _write_whole(path: Path, text: str) -> None:
+def write_text(path: Path, text: str) -> None:
     """A file that appears whole or not at all, and leaves no part of itself."""
     part = path.with_name(f".{path.name}.{os.getpid()}.part")
     with trouble_named(path):
         try:
-            part.write_text(text, encoding="utf-8")
+            part.write_text(
+                text, encoding="utf-8", errors="backslashreplace"
+            )  # JSON's own way, for odd names
             os.replace(part, path)
         except BaseException:
             part.unlink(missing_ok=True)
@@ -201,11 +231,11 @@ def _write_whole(path: Path, text: str) -> None:
 
 def write_json(path: Path, value: Any) -> None:
     """A JSON file that appears whole or not at all."""
-    _write_whole(path, json.dumps(value, indent=1, ensure_ascii=False))
+    write_text(path, json.dumps(value, indent=1, ensure_ascii=False))
 
 
 def write_split(out: Path, dataset: Dataset, training: Sequence[Path], held_out: Sequence[Path]) -> None:
-    """Which files trained and which were held out, with the hash of the dataset."""
+    """Which files trained and which were held out, with the hash of the dataset that trained."""
 
     def names(paths: Sequence[Path]) -> list[str]:
         return [path.relative_to(dataset.root).as_posix() for path in paths]
@@ -241,4 +271,4 @@ def read_metrics(out: Path) -> list[dict[str, Any]]:
 def keep_metrics(out: Path, step: int) -> None:
     """Forgets the lines after a step: they will be written again."""
     kept = [json.dumps(row) + "\n" for row in read_metrics(out) if row.get("step", 0) <= step]
-    _write_whole(out / METRICS, "".join(kept))
+    write_text(out / METRICS, "".join(kept))

@@ -19,7 +19,8 @@ class TrainSettings:
         epochs: over all stages together.
         batch: videos a step; None: what the stage's rates are meant for.
         seed: of weights, order, augmentation and every draw.
-        validation: share of the videos held out, 0 <= share < 1.
+        validation: share of the videos held out, 0 <= share < 1; None: those of the data's own split
+            ``validation``, or without one a tenth.
         budget: K, moments a video in validation; None: a quarter of the snippets.
         clip: largest norm of the gradient; None: what the stage says, 0: none.
         precision: "float32", or "bf16" for autocast.
@@ -28,6 +29,11 @@ class TrainSettings:
             weights of one, over those of ``start``.
         features: pictures a snippet of which frozen encoders are asked once, before the first epoch: 1 or 3
             (``training.features``); 0: in each epoch anew.
+        validate_every: epochs from one validation to the next.
+        validate_last: so many epochs at the end are validated each, at least the last one.
+        keep: "last": the weights of the last epoch become the model; "best": those of the epoch of the last
+            stage that was best on the held-out videos (``best.merit``).
+        patience: validations without a better one after which the last stage ends; 0: it goes to its end.
     """
 
     system: str
@@ -35,13 +41,17 @@ class TrainSettings:
     epochs: int = 15
     batch: int | None = None
     seed: int = 0
-    validation: float = 0.1
+    validation: float | None = None
     budget: int | None = None
     clip: float | None = None
     precision: Literal["float32", "bf16"] = "float32"
     start: str | None = None
     weights: Mapping[str, str] = field(default_factory=dict)
     features: int = 0
+    validate_every: int = 1
+    validate_last: int = 1
+    keep: Literal["last", "best"] = "last"
+    patience: int = 0
 
     def __post_init__(self) -> None:
         if self.epochs < 1:
@@ -50,7 +60,7 @@ class TrainSettings:
             raise ArgumentError(f"batch must be at least 1, got {self.batch}", where="TrainSettings")
         if self.seed < 0:
             raise ArgumentError(f"seed must not be negative, got {self.seed}", where="TrainSettings")
-        if not 0 <= self.validation < 1:
+        if self.validation is not None and not 0 <= self.validation < 1:
             raise ArgumentError(f"validation must be in [0, 1), got {self.validation}", where="TrainSettings")
         if self.budget is not None and self.budget < 1:
             raise ArgumentError(f"budget must be at least 1, got {self.budget}", where="TrainSettings")
@@ -61,6 +71,27 @@ class TrainSettings:
         if self.precision not in ("float32", "bf16"):
             raise ArgumentError(
                 f"precision must be 'float32' or 'bf16', got {self.precision!r}", where="TrainSettings"
+            )
+        self._check_keeping()
+
+    def _check_keeping(self) -> None:
+        for name, lowest in (("validate_every", 1), ("validate_last", 1), ("patience", 0)):
+            if getattr(self, name) < lowest:
+                what = f"{name} must be at least {lowest}, got {getattr(self, name)}"
+                raise ArgumentError(what, where="TrainSettings")
+        if self.keep not in ("last", "best"):
+            raise ArgumentError(f"keep must be 'last' or 'best', got {self.keep!r}", where="TrainSettings")
+        if self.patience and self.keep != "best":
+            raise ArgumentError(
+                f"with a patience of {self.patience} the last epoch is never the best one",
+                where="TrainSettings",
+                hint="keep 'best' (--keep best), or a patience of 0",
+            )
+        if self.validation == 0 and self.keep == "best":
+            raise ArgumentError(
+                "no video is held out that could tell which epoch is the best",
+                where="TrainSettings",
+                hint="hold some out (--validation), or keep 'last' (--keep last)",
             )
 
 

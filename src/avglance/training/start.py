@@ -2,38 +2,50 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from avglance.data.cache import Cache, build_cache
-from avglance.data.records import Dataset, read_training
+from avglance.data.records import Dataset, read_held_out, read_training
 from avglance.errors import CheckpointError, DataError
 from avglance.systems import build
 from avglance.systems.base import System
+from avglance.systems.budget import look_macs
 from avglance.systems.encoders import check_frozen, load_encoders
+from avglance.systems.selftest import record
 from avglance.systems.store import begin_from, save_model, weights_of
 from avglance.training import runfolder
 from avglance.training.batches import Batches, split
+from avglance.training.best import told
 from avglance.training.calibrate import calibrate
 from avglance.training.draws import WEIGHTS, seed_of
-from avglance.training.features import FeatureCache, build_features, check_features, features_folder
+from avglance.training.features import ask_once, check_features
 from avglance.training.labels import follow_labels
+from avglance.training.learned import Judged, report
 from avglance.training.loop import Loop
 from avglance.training.machine import accelerator_for, device_name, own_draws, readers, share_threads
 from avglance.training.rates import share_epochs
 from avglance.training.resume import newest
 from avglance.training.settings import Told, TrainSettings
 from avglance.training.team import Team
-from avglance.training.validate import UNMEASURED_THRESHOLD, figures, span_threshold
+from avglance.training.validate import UNMEASURED_THRESHOLD, answers, figures, span_threshold
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
 
+Side = tuple[Cache, NDArray[np.int64]]
+"""Some videos of a cache."""
+MOST_ASKED = 2000
+"""Videos that trained, above which they are not asked again for labels that may be wrong."""
+USUAL_SHARE = 0.1
+"""Of the videos, held out where nothing else is said."""
 TOY_KINDS = ("glanceworld",)
 """Beginnings of the kinds of datasets whose classes mean nothing outside of them."""
 
@@ -85,6 +97,7 @@ def train(
     """
     out, dataset = Path(out), read_training(data)
     settings, followed = follow_labels(settings, dataset)
+    settings, held = held_out_of(data, settings)
     with own_draws():  # fresh weights come from the global generator
         torch.default_generator.manual_seed(seed_of(settings.seed, WEIGHTS))
         system = build(settings.system, classes=len(dataset.classes), **settings.changes)
@@ -110,6 +123,7 @@ def train(
         command=command,
         start=begun,
         weights=filled,
+        held_out=held,
     )
     if taken:
         hear(Told("note", text=taken))
@@ -120,13 +134,15 @@ def train(
     if followed:
         hear(Told("note", text=followed))
     home = Path(cache) if cache is not None else dataset.folder / ".cache"
-    team.ask_first(
-        lambda: _fill(dataset, system, home, hear, workers=workers, skip_broken=skip_broken, unpack=unpack)
-    )
-    kept = Cache(dataset, system.view_settings, home)
+    how = {"workers": workers, "skip_broken": skip_broken, "unpack": unpack}
+    kept = []
+    for part in (dataset, held) if held is not None else (dataset,):
+        team.ask_first(partial(_fill, part, system, home, hear, **how))
+        kept.append(Cache(part, system.view_settings, home))
     if settings.features:
-        kept = _ask_once(system.to(accelerator.device), kept, settings, team, hear)
-    loop = _loop(system, accelerator, settings, kept, out=out, k=k, save_s=60 * save_minutes, hear=hear)
+        kept = [ask_once(system.to(accelerator.device), one, settings, team, hear) for one in kept]
+    sides = _sides(kept, settings)
+    loop = _loop(system, accelerator, settings, sides, out=out, k=k, save_s=60 * save_minutes, hear=hear)
     for batches in (loop.training, loop.held_out):
         if workers and batches is not None:
             batches.workers = workers
@@ -136,6 +152,18 @@ def train(
     team.ask_first(lambda: _finish(loop, dataset, said))
     team.part()
     return out / runfolder.MODEL
+
+
+def held_out_of(data: str | Path, settings: TrainSettings) -> tuple[TrainSettings, Dataset | None]:
+    """The settings with the share that is held out, and the data's own part for that, if it is to be used.
+
+    Raises:
+        DataError: as ``read_dataset``.
+    """
+    if settings.validation is not None:
+        return settings, None
+    held = read_held_out(data)
+    return (replace(settings, validation=USUAL_SHARE) if held is None else settings), held
 
 
 def _begin(
@@ -211,46 +239,41 @@ def _fill(
     return True
 
 
-def _ask_once(
-    system: System, cache: Cache, settings: TrainSettings, team: Team, hear: Callable[[Told], None]
-) -> Cache:
-    """The cache that hands out what the encoders say; the first process asks them."""
-    how: dict[str, Any] = {"pictures": settings.features, "precision": settings.precision}
-    team.ask_first(
-        lambda: build_features(
-            system,
-            cache,
-            **how,
-            device=team.device,
-            workers=readers(team),
-            progress=lambda done, total: hear(Told("features", done, total)),
-        )
-    )
-    return FeatureCache(cache, features_folder(system, cache, **how))
+def _sides(kept: Sequence[Cache], settings: TrainSettings) -> list[Side]:
+    """Videos of known classes to train on, and those held out: of one cache, or of a second one all."""
+    if len(kept) == 1:
+        share = settings.validation or 0.0
+        drawn = [(kept[0], side) for side in split(kept[0].records, share, settings.seed)]
+    else:
+        drawn = [(cache, np.arange(len(cache))) for cache in kept]
+    return [
+        (cache, np.array([n for n in side.tolist() if not cache.records[n].unknown], dtype=np.int64))
+        for cache, side in drawn
+    ]
 
 
 def _loop(
     system: System,
     accelerator: Accelerator,
     settings: TrainSettings,
-    cache: Cache,
+    sides: Sequence[Side],
     *,
     out: Path,
     k: int,
     save_s: float,
     hear: Callable[[Told], None],
 ) -> Loop:
-    training, held_out = (
-        np.array([n for n in side.tolist() if not cache.records[n].unknown], dtype=np.int64)
-        for side in split(cache.records, settings.validation, settings.seed)
-    )
+    (cache, training), (held_cache, held_out) = sides
     size = min(settings.batch or system.stages()[0].batch, len(training))
     if size < 2:
         raise DataError("a training needs at least two videos a batch", where=str(cache.dataset.folder))
+    if settings.keep == "best" and not len(held_out):
+        what = "no video of a known class is held out that could tell which epoch is the best"
+        raise DataError(what, where=str(cache.dataset.folder), hint="--validation, or --keep last")
     team = Team.of(accelerator)
     team.check_batch(size)
     for n in held_out.tolist():  # a wrong truth file is told now, not after the first epoch
-        _ = getattr(cache.records[n].truth, "span", None)
+        _ = getattr(held_cache.records[n].truth, "span", None)
     move = int(cache.dataset.world.get("augment", {}).get("translate_px", 0))
     shared = {"seed": settings.seed, "translate_px": move, "workers": readers(team)}
     return Loop(
@@ -259,7 +282,7 @@ def _loop(
         settings,
         out,
         training=Batches(cache, training, size, **shared),
-        held_out=Batches(cache, held_out, size, **shared) if len(held_out) else None,
+        held_out=Batches(held_cache, held_out, size, **shared) if len(held_out) else None,
         k=k,
         save_s=save_s,
         tell=hear,
@@ -268,10 +291,9 @@ def _loop(
 
 def _write_split(loop: Loop) -> bool:
     """Writes which files train and which are held out; True."""
-    cache, held = loop.training.cache, loop.held_out
-    sides = [loop.training.indices.tolist(), held.indices.tolist() if held is not None else []]
-    training, held_out = ([cache.records[n].path for n in side] for side in sides)
-    runfolder.write_split(loop.out, cache.dataset, training, held_out)
+    sides = [loop.training] + ([] if loop.held_out is None else [loop.held_out])
+    training, *held_out = ([side.cache.records[n].path for n in side.indices.tolist()] for side in sides)
+    runfolder.write_split(loop.out, loop.training.cache.dataset, training, held_out[0] if held_out else [])
     return True
 
 
@@ -290,10 +312,36 @@ def _say_plan(loop: Loop, hear: Callable[[Told], None]) -> None:
         hear(Told("note", text=f"stage {stage.name}: rate {rates}{scaled if size != stage.batch else ''}"))
 
 
-def _strangers(held: Batches) -> Batches | None:
-    """The videos that show none of the classes; None where there are none."""
-    found = [n for n, record in enumerate(held.cache.records) if record.unknown]
-    return replace(held, indices=np.array(found, dtype=np.int64)) if found else None
+def _strangers(loop: Loop) -> Batches | None:
+    """The videos that show none of the classes, held out or not: they train nothing; None without any."""
+    for side in (loop.held_out, loop.training):
+        found = [n for n, r in enumerate(side.cache.records) if r.unknown] if side is not None else []
+        if side is not None and found:
+            return replace(side, indices=np.array(found, dtype=np.int64))
+    return None
+
+
+def _write_report(loop: Loop, card: dict[str, Any]) -> None:
+    """Writes what was learned, by held-out videos; those that trained are asked too, unless they are many."""
+    held, own, said = loop.held_out, loop.training, loop.exam.said
+    if held is None or said is None:
+        return
+    again = None
+    if len(own.indices) <= MOST_ASKED:
+        again = answers(loop.system, own, loop.k, device=loop.team.device)
+    groups = {held.cache.records[n].group or n for n in held.indices.tolist()}
+    before, look = look_macs(loop.system)
+    found = report(
+        Judged.of(said, held),
+        None if again is None else Judged.of(again, own, trained=True),
+        classes=own.cache.dataset.classes,
+        counts=own.cache.targets[own.indices].sum(0).astype(int).tolist(),
+        several=loop.exam.several,
+        card=card,
+        sizes={"trained": len(own.indices), "held_out": len(held.indices), "groups": len(groups)},
+        gmacs=(before + loop.k * look) / 1e9,
+    )
+    runfolder.write_json(loop.out / runfolder.REPORT, found)
 
 
 def _finish(loop: Loop, dataset: Dataset, said: dict[str, Any]) -> bool:
@@ -301,18 +349,20 @@ def _finish(loop: Loop, dataset: Dataset, said: dict[str, Any]) -> bool:
     measured: dict[str, float] = {"span_threshold": UNMEASURED_THRESHOLD}
     metrics: dict[str, Any] = {}
     found: dict[str, Any] = {}
-    if loop.held_out is not None and loop.said is not None:
+    if loop.held_out is not None and loop.exam.said is not None:
         held = loop.held_out
         metrics = {
             "k": loop.k,
             "videos": len(held.indices),
-            **figures(loop.said, held.cache, held.indices, loop.k),
+            **figures(loop.exam.said, held.cache, held.indices, loop.k),
         }
         several = loop.system.labels == "several"
-        measured = span_threshold(loop.said, held.cache, held.indices, several=several)
+        measured = span_threshold(loop.exam.said, held.cache, held.indices, several=several)
         if "span_iou" in measured:
             metrics["span_iou"] = measured["span_iou"]
-        found = calibrate(loop.system, held, _strangers(held), loop.k, device=loop.team.device)
+        found = calibrate(loop.system, held, _strangers(loop), loop.k, device=loop.team.device)
+        if found and said["data"]["held_out"]:
+            found["calibration"]["data"] = said["data"]["held_out"]
     kind = dataset.kind or dataset.folder.resolve().name
     toy = bool(dataset.world.get("toy", kind.startswith(TOY_KINDS)))
     card = {
@@ -325,12 +375,16 @@ def _finish(loop: Loop, dataset: Dataset, said: dict[str, Any]) -> bool:
         "metrics": {"held_out": metrics},
         "data": said["data"] | {"folder": dataset.folder.resolve().name, "seed": dataset.world.get("seed")},
         "epochs": loop.settings.epochs,
-        "checkpoint": "the last epoch",
+        "epochs_done": loop.place.epoch,
+        "checkpoint": told(loop.place),
         **{name: said[name] for name in ("command", "settings", "seed", "versions", "weights")},
         **{name: said[name] for name in ("device", "threads", "processes")},
         "seconds": round(loop.place.seconds, 1),
         **found,
     }
+    _write_report(loop, card)
     with runfolder.trouble_named(loop.out / runfolder.MODEL):
         save_model(loop.system, loop.out / runfolder.MODEL, classes=dataset.classes, card=card)
+    with own_draws():  # it is built anew, and that draws
+        record(loop.out / runfolder.MODEL)
     return True

@@ -24,7 +24,7 @@ UNMEASURED_THRESHOLD = 0.5
 
 @dataclass(frozen=True)
 class Answers:
-    """What a system said of N videos, as arrays (letters as in ``Decision``)."""
+    """What a system said of N videos, as arrays (letters as in ``Decision``); ``heard`` (N,): has sound."""
 
     scores: NDArray[np.float64]
     saliency: NDArray[np.float64]
@@ -33,6 +33,7 @@ class Answers:
     evidence: NDArray[np.float64]
     times: NDArray[np.float64]
     targets: NDArray[np.float64]
+    heard: NDArray[np.bool_]
 
 
 @torch.no_grad()
@@ -63,11 +64,14 @@ def answers(
                 found.boxes,
                 found.evidence,
             )
-            rows.append(tuple(x.double().cpu().numpy() for x in (*parts, clips.times, clips.targets)))
+            of_clips = clips.times, clips.targets, clips.audible.any(1)
+            rows.append(tuple(x.double().cpu().numpy() for x in (*parts, *of_clips)))
     finally:
         system.train(was_training)
-    columns = [np.concatenate(column) for column in zip(*rows, strict=True)]
-    return Answers(columns[0], columns[1], columns[2] > 0, columns[3], columns[4], columns[5], columns[6])
+    scores, saliency, looked, boxes, evidence, times, targets, heard = (
+        np.concatenate(column) for column in zip(*rows, strict=True)
+    )
+    return Answers(scores, saliency, looked > 0, boxes, evidence, times, targets, heard > 0)
 
 
 def figures(said: Answers, cache: Cache, indices: NDArray[np.int64], k: int) -> dict[str, float]:
