@@ -200,7 +200,7 @@ def test_a_signal_to_one_stops_all_at_the_same_step_and_resuming_gives_the_same_
 
 
 @pytest.mark.slow
-def test_patience_ends_all_processes_at_the_same_step(tiny, tmp_path):
+def test_patience_ends_all_processes_at_the_same_step(cache, tiny, tmp_path):
     out = tmp_path / "run"
     ended(launch("tests.training.pair", "loop", tiny, out, 10, 0, 2))
     said = [json.loads((out / f"whole.{rank}.json").read_text()) for rank in range(2)]
