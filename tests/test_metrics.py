@@ -208,6 +208,30 @@ def test_bootstrap_is_paired_repeatable_and_covers():
     assert dropped == (1.0, 1.0, 1.0)
 
 
+def test_bootstrap_of_groups_draws_them_whole():
+    rng = np.random.default_rng
+    halves, pairs = np.tile([1.0, 0.0], 50), np.repeat(np.arange(50), 2)
+    assert metrics.confidence_interval(halves, groups=pairs, rng=rng(0)) == (0.5, 0.5, 0.5), (
+        "alike to a group"
+    )
+    plain = metrics.confidence_interval(halves, rng=rng(0))
+    assert plain.high - plain.low == pytest.approx(0.196, abs=0.03)
+    # two groups: drawn are aa (1), ab or ba (3 of 4 right), bb (0), a quarter, a half, a quarter of the time
+    given = ([1, 1, 1, 0], ["a", "a", "a", "b"])
+    assert metrics.confidence_interval(given[0], groups=given[1], rng=rng(0)) == (0.75, 0.0, 1.0)
+    middle = metrics.confidence_interval(given[0], groups=given[1], rng=rng(0), level=0.4)
+    assert middle == (0.75, 0.75, 0.75)
+    # four copies of each of 100 videos: as wide as the 100 alone
+    once = rng(3).random(100)
+    wide = metrics.confidence_interval(np.repeat(once, 4), groups=np.repeat(np.arange(100), 4), rng=rng(1))
+    alone = metrics.confidence_interval(once, rng=rng(1))
+    assert (wide.low, wide.high) == pytest.approx((alone.low, alone.high))
+    lost = metrics.confidence_interval([1.0, np.nan], groups=["a", "b"], rng=rng(0), draws=10)
+    assert lost == (1.0, 1.0, 1.0)
+    with pytest.raises(ShapeError, match="groups"):
+        metrics.confidence_interval([1.0, 0.0], groups=["a"], rng=rng(0))
+
+
 def test_the_module_needs_no_torch():
     code = "import sys, avglance.metrics; sys.exit('torch' in sys.modules or 'av' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -273,6 +273,7 @@ def confidence_interval(
     ours: ArrayLike,
     theirs: ArrayLike | None = None,
     *,
+    groups: ArrayLike | None = None,
     rng: np.random.Generator,
     draws: int = 2000,
     level: float = 0.95,
@@ -282,12 +283,13 @@ def confidence_interval(
     Args:
         ours: one value a video (a hit, a recall), shape (N,); NaN on either side drops the video.
         theirs: the other system's values on the same videos in the same order, shape (N,).
+        groups: what each video was cut from, shape (N,): whole groups are drawn again in place of videos.
         rng: where the draws come from.
         draws: how many resamples.
         level: of confidence, between 0 and 1.
 
     Raises:
-        ShapeError: the arrays are not (N,) both.
+        ShapeError: the arrays are not (N,) all.
         ArgumentError: ``draws`` or ``level`` is out of range, or no video is left.
     """
     value = _floats(ours, "ours", 1)
@@ -295,13 +297,26 @@ def confidence_interval(
         other = _floats(theirs, "theirs", 1)
         _same(value, other, "ours", "theirs")
         value = value - other
-    value = value[~np.isnan(value)]
+    known = ~np.isnan(value)
+    value = value[known]
     _check_interval(value.size, level, "confidence_interval")
     if draws < 1:
         raise ArgumentError(f"draws={draws} is below 1", where="confidence_interval")
-    means = np.array([value[rng.integers(0, value.size, value.size)].mean() for _ in range(draws)])
+    if groups is None:
+        means = np.array([value[rng.integers(0, value.size, value.size)].mean() for _ in range(draws)])
+    else:
+        named = np.asarray(groups)
+        _same(known, named, "ours", "groups")
+        means = _group_means(value, named[known], rng, draws)
     low, high = np.quantile(means, [(1 - level) / 2, (1 + level) / 2])
     return Interval(float(value.mean()), float(low), float(high))
+
+
+def _group_means(value: Floats, groups: NDArray[Any], rng: np.random.Generator, draws: int) -> Floats:
+    _, index = np.unique(groups, return_inverse=True)
+    sums, sizes = np.bincount(index, weights=value), np.bincount(index)
+    drawn = (rng.integers(0, sizes.size, sizes.size) for _ in range(draws))
+    return np.array([sums[some].sum() / sizes[some].sum() for some in drawn])
 
 
 def proportion_interval(hits: int, items: int, *, level: float = 0.95) -> Interval:

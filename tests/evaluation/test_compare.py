@@ -9,7 +9,8 @@ import pytest
 from tests.evaluation.made_runs import evaluation, hits_of, make_run, row, write
 
 from avglance.errors import ArgumentError, DataError
-from avglance.evaluation.compare import compare, paired_difference, plain, spread
+from avglance.evaluation.compare import compare, plain, spread
+from avglance.evaluation.intervals import paired_difference
 from avglance.evaluation.runs import read_evaluation
 
 VIDEOS = 100
@@ -62,9 +63,40 @@ def test_the_difference_is_over_videos_with_the_seeds_averaged(ablation):
 
 def test_a_constant_difference_has_no_width_and_pairing_needs_common_videos():
     ours, theirs = {"a": 1.0, "b": 1.0}, {"a": 0.0, "b": 0.0, "c": 1.0}
-    interval, videos = paired_difference([ours], [theirs])
-    assert (tuple(interval), videos) == ((1.0, 1.0, 1.0), 2)
-    assert paired_difference([{"a": 1.0}], [{"b": 1.0}]) == (None, 0)
+    interval, videos, groups = paired_difference([ours], [theirs])
+    assert (tuple(interval), videos, groups) == ((1.0, 1.0, 1.0), 2, 0)
+    assert paired_difference([{"a": 1.0}], [{"b": 1.0}]) == (None, 0, 0)
+
+
+def test_where_videos_share_a_source_the_sources_are_drawn(tmp_path):
+    """Ten groups of ten videos; in half of the groups one row has all right, the other none."""
+    better = [n < 50 for n in range(VIDEOS)]
+    for name, hits in (("full", better), ("deaf", [False] * VIDEOS)):
+        found = evaluation(hits)
+        for n, one in enumerate(found["rows"]):
+            one["group"] = f"g{n // 10}"
+        make_run(tmp_path / name / "seed0", found)
+    table = compare([tmp_path], baseline="deaf").tables[0]
+    (row,) = (row for row in table.rows if row.name == "full")
+    assert (row.difference.value, row.paired, row.groups) == (0.5, VIDEOS, 10)
+    half = 1.96 * 0.5 / np.sqrt(10)  # as of ten videos, not of a hundred
+    assert row.difference.high - row.difference.low == pytest.approx(2 * half, abs=0.1)
+    said = plain(compare([tmp_path], baseline="deaf"))["tables"][0]["rows"][1]["difference"]
+    assert (said["videos"], said["groups"]) == (VIDEOS, 10)
+    found = evaluation([True, False])
+    found["rows"][0]["group"] = 3
+    with pytest.raises(DataError, match="group of 0000.mp4 must be a name or null"):
+        compare([write(tmp_path / "wrong.json", found)])
+
+
+def test_groups_of_one_video_each_change_no_interval():
+    ours = {f"{n:02}": float(n % 3 == 0) for n in range(40)}
+    theirs = {name: float(n % 2) for n, name in enumerate(ours)}
+    plain_one = paired_difference([ours], [theirs])
+    assert paired_difference([ours], [theirs], groups={name: name for name in ours}) == plain_one
+    pairs = paired_difference([ours], [theirs], groups={name: name[0] for name in ours})
+    assert (pairs.groups, pairs.videos) == (4, 40)
+    assert pairs.interval != plain_one.interval
 
 
 def test_pairing_goes_by_the_name_below_the_common_folder(tmp_path):

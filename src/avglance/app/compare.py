@@ -25,7 +25,8 @@ model, unless it measured the very weights of a run folder that is named too.
 
 Differences in top-1 to the baseline come with a 95 % interval over videos: each video's hits are averaged
 over the training seeds, paired by video, and the videos are drawn again (bootstrap, always the same draws).
-What other seeds might give, the spread tells."""
+Where several videos are of one source group (`group` in the dataset) whole groups are drawn, and the table
+says so: videos of one source are right or wrong together. What other seeds might give, the spread tells."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -27,7 +27,7 @@ _LEGEND = (
     "trainings, - where there is only one."
 )
 _DIFFERENCE = (
-    "minus baseline: top-1 minus that of {name}, in points, and its 95 % interval over videos (each video's "
+    "minus baseline: top-1 minus that of {name}, in points, and its 95 % interval over {drawn} (each video's "
     "hits averaged over the trainings, paired by video, bootstrap). It tells what other videos might give; "
     "what other seeds might give, ± tells."
 )
@@ -64,7 +64,7 @@ def columns(table: Table) -> list[Column]:
         Column("train", "training", lambda row: _spent(row, "training_s", long_time)),
         Column(
             "minus baseline",
-            "top-1 minus baseline, 95 % interval over videos",
+            f"top-1 minus baseline, 95 % interval over {drawn(table)}",
             lambda row: "baseline" if base is not None and row is table.rows[base] else _difference(row),
         ),
     ]
@@ -158,11 +158,18 @@ def heading(table: Table) -> str:
     return f"{kind}, {videos} videos ({clean(table.sha256[:8])}): {rows}"
 
 
+def drawn(table: Table) -> str:
+    """What the intervals of a table are over."""
+    groups = max((row.groups for row in table.rows), default=0)
+    return f"the {groups} source groups of the videos" if groups else "videos"
+
+
 def foot(table: Table) -> list[str]:
     """What the columns mean."""
     lines = [_LEGEND]
     if table.baseline is not None and len(table.rows) > 1:
-        lines.append(_DIFFERENCE.format(name=named(table.rows[table.baseline].label)))
+        name = named(table.rows[table.baseline].label)
+        lines.append(_DIFFERENCE.format(name=name, drawn=drawn(table)))
     if any(row.control in ("swap_sound", "mute") for row in table.rows):
         lines.append(_CONTROLS)
     if any(row.cached for row in table.rows):

@@ -310,8 +310,10 @@ def _figures(found: dict[str, Any], ink: Ink) -> list[str]:
         if found["patch_area"] is None
         else f", a patch covers {100 * found['patch_area']:.0f} % of the square"
     )
+    groups = found["interval_groups"]
+    over = f", over {groups} source groups" if groups else ""
     rows = [
-        *leading_rows(found, _between(found["top1_interval"]), without),
+        *leading_rows(found, _between(found["top1_interval"], over), without),
         ("calibration error", found["calibration_error"], _scores(found)),
         *(_unknown(found) if found["calibrated"] else ()),
         ("moment recall", found["moment_recall"], _between(found["moment_recall_interval"])),
@@ -382,8 +384,8 @@ def _failures(found: dict[str, Any], ink: Ink) -> list[str]:
     return lines + ([f"  ... and {more} more (all in --out)"] if more > 0 else [])
 
 
-def _between(ends: list[float] | None) -> str:
-    return "" if ends is None else f"{100 * ends[0]:.1f} to {100 * ends[1]:.1f} with 95 % confidence"
+def _between(ends: list[float] | None, over: str) -> str:
+    return "" if ends is None else f"{100 * ends[0]:.1f} to {100 * ends[1]:.1f} with 95 % confidence{over}"
 
 
 def _names(names: list[str]) -> str:

@@ -40,6 +40,7 @@ class Answer:
         unknown: whether the model says that nothing it knows is there.
         strange: whether that is true.
         said: of several labels a video, which classes it says are there, bool (C,); None: it gives one.
+        group: what it was cut from; empty: not known.
     """
 
     video: str
@@ -63,6 +64,7 @@ class Answer:
     unknown: bool = False
     strange: bool = False
     said: NDArray[np.bool_] | None = None
+    group: str = ""
 
     def hit(self, k: int) -> bool | None:
         """Whether a true label is among the k best; None without labels, or where there are fewer classes."""
@@ -103,6 +105,7 @@ class Answer:
         said = {} if self.said is None else {"said": [classes[c] for c in best_of(self.scores, self.said)]}
         return said | {
             "video": self.video,
+            "group": self.group or None,
             "verdict": self.condition.verdict,
             "reasons": sorted({reason.kind for reason in self.condition.reasons}),
             "truth": [UNKNOWN] if self.strange else list(self.labels),

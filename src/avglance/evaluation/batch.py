@@ -197,6 +197,7 @@ def _answer(
         unknown=bool(arrays.unknown[b]),
         strange=record.unknown,
         said=None if arrays.said is None else arrays.said[b] & ~arrays.unknown[b],
+        group=record.group,
     )
 
 

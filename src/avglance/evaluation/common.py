@@ -60,8 +60,9 @@ def only_common(evaluations: Sequence[Evaluation]) -> tuple[list[Evaluation], st
         kept = {name: hits[name] for name in shared}
         figures: dict[str, float | None] = dict.fromkeys(FIGURES)
         figures["top1"] = sum(kept.values()) / len(kept)
-        videos = frozenset(shared)
-        chosen.append(replace(found, hits=kept, videos=videos, sha256=sha256, failed=0, figures=figures))
+        groups = {PurePosixPath(name).stem: group for name, group in found.groups.items()}
+        same = {"hits": kept, "groups": groups, "videos": frozenset(shared), "sha256": sha256}
+        chosen.append(replace(found, failed=0, figures=figures, **same))
     sizes = sorted({len(found.videos) for found in evaluations})
     told = f"top-1 is over the {len(shared)} videos that all evaluations answered (of {sizes[0]}"
     told += f" to {sizes[-1]})" if len(sizes) > 1 else ")"

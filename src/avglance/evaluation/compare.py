@@ -3,7 +3,8 @@
 Two kinds of chance, kept apart. The *spread* is the standard deviation over trainings (seeds) of one row. The
 *interval* is over videos: each video's hits are averaged over the trainings of a row, the baseline's are
 taken off, and the 95 % interval of the mean of these differences comes from drawing the videos again
-(bootstrap, always the same draws). It says what other videos might have given, not what other seeds might.
+(bootstrap, always the same draws); where several videos are of one source group, from drawing the groups. It
+says what other videos might have given, not what other seeds might.
 """
 
 from __future__ import annotations
@@ -15,11 +16,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from avglance import metrics
 from avglance.errors import ArgumentError, DataError
 from avglance.evaluation.common import different_videos, only_common
+from avglance.evaluation.intervals import paired_difference
 from avglance.evaluation.runs import FIGURES, Evaluation, read_runs
 from avglance.evaluation.trainings import Training
 from avglance.types import STAGES
@@ -67,6 +67,7 @@ class Row:
         difference: of top-1 to the baseline, with its 95 % interval over videos; None: this is the baseline,
             there is none, or nothing is labelled.
         paired: how many videos that is.
+        groups: how many source groups the interval is over; 0: over videos, each by itself.
     """
 
     name: str
@@ -81,6 +82,7 @@ class Row:
     seconds: dict[str, float]
     difference: metrics.Interval | None = None
     paired: int = 0
+    groups: int = 0
 
     @property
     def condition(self) -> str:
@@ -228,27 +230,6 @@ def _by_stage(found: Sequence[Mapping[str, float]]) -> dict[str, float]:
     return {s: statistics.fmean(one.get(s, 0.0) for one in found) for s in order if s in stages}
 
 
-def paired_difference(
-    ours: Sequence[Mapping[str, float]], theirs: Sequence[Mapping[str, float]], *, seed: int = 0
-) -> tuple[metrics.Interval | None, int]:
-    """Mean difference of two rows' hits and its 95 % interval over videos; and how many videos that is.
-
-    Args:
-        ours: one mapping a training, from video to hit (0 or 1).
-        theirs: the other row's.
-        seed: of the bootstrap.
-
-    Returns:
-        The interval over the videos that every mapping knows, the trainings of a row averaged first; None
-        where there is no such video.
-    """
-    shared = sorted(set.intersection(*(set(one) for one in (*ours, *theirs))))
-    if not shared:
-        return None, 0
-    means = [[statistics.fmean(one[video] for one in row) for video in shared] for row in (ours, theirs)]
-    return metrics.confidence_interval(*means, rng=np.random.default_rng(seed)), len(shared)
-
-
 def _against(table: Table, wanted: str | None) -> Table:
     """The table with every row's difference to the baseline."""
     named = _named(table.rows, wanted) if wanted is not None else [0]
@@ -266,8 +247,9 @@ def _against(table: Table, wanted: str | None) -> Table:
             rows.append(row)
             continue
         hits = [[found.hits for found in one.members] for one in (row, base)]
-        difference, paired = paired_difference(hits[0], hits[1])
-        rows.append(replace(row, difference=difference, paired=paired))
+        groups = {video: name for one in (*row.members, *base.members) for video, name in one.groups.items()}
+        difference, paired, drawn = paired_difference(hits[0], hits[1], groups=groups)
+        rows.append(replace(row, difference=difference, paired=paired, groups=drawn))
     return replace(table, rows=tuple(rows), baseline=named[0])
 
 
@@ -354,7 +336,8 @@ def plain(found: Comparison) -> dict[str, Any]:
     """The comparison as plain values for JSON; None for unknown."""
     return {
         "schema": SCHEMA,
-        "interval": "95 %, over videos, hits averaged over the trainings of a row; std is over trainings",
+        "interval": "95 %, over videos (over their source groups where a difference has groups), hits averaged "
+        "over the trainings of a row; std is over trainings",
         "tables": [_plain_table(table) for table in found.tables],
         "not_evaluated": [
             {"name": one.name, "seed": one.seed, "folder": str(one.folder), "finished": one.finished}
@@ -388,5 +371,5 @@ def _plain_row(row: Row) -> dict[str, Any]:
         said[name] = {"mean": figure.mean, "std": figure.std, "values": list(figure.values)}
     said |= {"gmacs_by_stage": row.gmacs, "seconds_by_stage": row.seconds, "difference": None}
     if row.difference is not None:
-        said["difference"] = {**row.difference._asdict(), "videos": row.paired}
+        said["difference"] = {**row.difference._asdict(), "videos": row.paired, "groups": row.groups}
     return said

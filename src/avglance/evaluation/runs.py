@@ -13,7 +13,7 @@ import math
 import os
 import re
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +47,7 @@ class Evaluation:
         sha256: the dataset's hash.
         hits: whether the first label is right, by the video's name relative to the videos' common folder;
             labelled videos that were answered only.
+        groups: what a video was cut from, by the same name, as far as it is known.
         videos: every video, answered or not.
         failed: how many were not answered.
         figures: by ``FIGURES``, shares in 0..1, None for unknown.
@@ -79,6 +80,7 @@ class Evaluation:
     split: str = ""
     listed: int | None = None
     list_sha256: str = ""
+    groups: dict[str, str] = field(default_factory=dict)
 
     @property
     def data(self) -> str:
@@ -185,7 +187,7 @@ def read_evaluation(file: Path, training: Training | None = None) -> Evaluation:
         what = f"not an evaluation: its schema is {found.get('schema')!r}, not {SCHEMA!r}"
         raise DataError(what, where=where, hint="`avglance eval MODEL DATA --out FILE.json` writes one")
     settings, model, dataset = (mapping(found.get(name)) for name in ("settings", "model", "data"))
-    hits, videos, failed = _videos(found, where)
+    hits, groups, videos, failed = _videos(found, where)
     figures = {name: _share(found.get(name), name, where) for name in FIGURES}
     if found.get("leading") != "map":  # of one label a video top-1 leads, and alone
         figures["map"] = None
@@ -217,11 +219,14 @@ def read_evaluation(file: Path, training: Training | None = None) -> Evaluation:
         split=str(dataset.get("split") or ""),
         listed=whole(dataset.get("listed")),
         list_sha256=str(dataset.get("list_sha256") or ""),
+        groups=groups,
     )
 
 
-def _videos(found: dict[str, Any], where: str) -> tuple[dict[str, float], frozenset[str], int]:
-    """Hits by the video's name, all videos, and how many failed."""
+def _videos(
+    found: dict[str, Any], where: str
+) -> tuple[dict[str, float], dict[str, str], frozenset[str], int]:
+    """Hits and groups by the video's name, all videos, and how many failed."""
     rows, failures = found.get("rows"), found.get("failures")
     if not isinstance(rows, list):
         what = "it has no rows, one a video, without which nothing can be compared"
@@ -240,13 +245,18 @@ def _videos(found: dict[str, Any], where: str) -> tuple[dict[str, float], frozen
     depth = len(list(itertools.takewhile(lambda level: len(set(level)) == 1, folders)))
     names = ["/".join(path[depth:]) for path in parts]
     hits: dict[str, float] = {}
+    groups: dict[str, str] = {}
     for row, name in zip(rows, names, strict=False):
-        hit = row.get("hit1")
+        hit, group = row.get("hit1"), row.get("group")
         if hit is not None and not isinstance(hit, bool):
             raise DataError(f"hit1 of {name} must be true, false or null, got {hit!r}", where=where)
+        if group is not None and not isinstance(group, str):
+            raise DataError(f"group of {name} must be a name or null, got {group!r}", where=where)
         if hit is not None:
             hits[name] = float(hit)
-    return hits, frozenset(names), len(both) - len(rows)
+        if group:
+            groups[name] = group
+    return hits, groups, frozenset(names), len(both) - len(rows)
 
 
 def _fits(top1: float | None, hits: dict[str, float], where: str) -> None:

@@ -11,6 +11,7 @@ import numpy as np
 
 from avglance import metrics
 from avglance.evaluation.answers import Answer
+from avglance.evaluation.intervals import clusters, mean_interval, share_interval
 from avglance.evaluation.truth import uniform_snippets
 from avglance.systems.calibration import calibration_error
 from avglance.systems.thresholds import f1_scores
@@ -67,6 +68,7 @@ def summarise(run: Run) -> dict[str, Any]:
     all yes and no answers together; ``f1_macro``: the mean of the classes that appear) is of a model that
     says several labels. ``uniform_ceiling`` is the share of videos with an event in which at least one of K
     uniform snippets meets it, ``span_iou`` the mean overlap of the true labels' spans with the event.
+    ``interval_groups`` says over how many source groups the intervals are; None: over videos, each by itself.
     """
     found: dict[str, Any] = {"schema": SCHEMA, **run.about, "videos": len(run.answers)}
     found |= {"failed": len(run.failures), "failures": [asdict(f) for f in run.failures]}
@@ -74,6 +76,8 @@ def summarise(run: Run) -> dict[str, Any]:
     found |= {"label_mode": run.label_mode, "leading": LEADING[run.label_mode]} | _said(run)
     found["verdicts"] = {v: sum(a.condition.verdict == v for a in run.answers) for v in ("ok", "degraded")}
     found["heard"] = sum(a.heard for a in run.answers)
+    groups = clusters(a.group for a in run.answers)
+    found["interval_groups"] = None if groups is None else len(set(groups))
     plain: dict[str, Any] = _plain(found)
     plain["rows"] = [a.row(run.classes, run.k) for a in run.answers]
     return plain
@@ -93,7 +97,7 @@ def _labels(run: Run) -> dict[str, Any]:
     return {
         "labelled": len(known),
         "top1": metrics.top_k(scores, truth, 1),
-        "top1_interval": list(metrics.proportion_interval(int(hits.sum()), len(known))[1:]),
+        "top1_interval": share_interval(hits, clusters(a.group for a in known), seed=run.seed),
         "top5": metrics.top_k(scores, truth, 5) if len(run.classes) >= 5 else None,
         "map": average.value,
         "map_empty_as_zero": metrics.mean_average_precision(scores, truth, empty="zero").value,
@@ -148,7 +152,7 @@ def _looks(run: Run) -> dict[str, Any]:
         "events": len(events),
         "events_on_the_grid": len(some),
         "moment_recall": _mean(recalls),
-        "moment_recall_interval": _interval(recalls, run.seed),
+        "moment_recall_interval": mean_interval(recalls, clusters(a.group for a in events), seed=run.seed),
         "patch_hit": _mean(hits),
         "patch_chances": int(hits.size),
         "patch_area": _mean(areas),
@@ -209,13 +213,6 @@ def _mean(values: Any) -> float | None:
     array = np.asarray(values, dtype=np.float64)
     array = array[~np.isnan(array)]
     return float(array.mean()) if array.size else None
-
-
-def _interval(values: Any, seed: int) -> list[float] | None:
-    array = np.asarray(values, dtype=np.float64)
-    if np.isnan(array).all():
-        return None
-    return list(metrics.confidence_interval(array, rng=np.random.default_rng(seed))[1:])
 
 
 def _plain(value: Any) -> Any:
