@@ -19,6 +19,7 @@ from avglance.app.compare_table import long_time, macs, short_time
 ROOT = Path(__file__).resolve().parents[1]
 KEPT, PICTURES = ROOT / "docs" / "results", ROOT / "docs" / "img"
 PAGE, README = ROOT / "docs" / "glanceworld.md", ROOT / "README.md"
+SCRIPT = "benchmarks/glanceworld_page.py"
 PIECES_EPOCHS = 5
 """Of the trainings of the pieces, in place of nine."""
 SEEDED = ("choose_deaf", "aespa_off", "masked_off", "saliency_off", "policy_recurrent")
@@ -372,10 +373,10 @@ def write_pages() -> None:
         page.write_text(filled(page.read_text(encoding="utf-8"), made.items()), encoding="utf-8")
 
 
-def filled(text: str, made: Iterable[tuple[str, str]]) -> str:
+def filled(text: str, made: Iterable[tuple[str, str]], *, script: str = SCRIPT) -> str:
     """The page with each table between ``<!-- table NAME ... -->`` and ``<!-- end NAME -->``."""
     for name, words in made:
-        begin, end = f"<!-- table {name}, made by benchmarks/glanceworld_page.py -->", f"<!-- end {name} -->"
+        begin, end = f"<!-- table {name}, made by {script} -->", f"<!-- end {name} -->"
         if begin in text:
             before, rest = text.split(begin)
             text = f"{before}{begin}\n{words}\n{end}{rest.split(end)[1]}"

@@ -85,7 +85,7 @@ def test_where_videos_share_a_source_the_sources_are_drawn(tmp_path):
     assert (said["videos"], said["groups"]) == (VIDEOS, 10)
     found = evaluation([True, False])
     found["rows"][0]["group"] = 3
-    with pytest.raises(DataError, match="group of 0000.mp4 must be a name or null"):
+    with pytest.raises(DataError, match=r"group of 0000\.mp4 must be a name or null"):
         compare([write(tmp_path / "wrong.json", found)])
 
 

@@ -336,8 +336,8 @@ def plain(found: Comparison) -> dict[str, Any]:
     """The comparison as plain values for JSON; None for unknown."""
     return {
         "schema": SCHEMA,
-        "interval": "95 %, over videos (over their source groups where a difference has groups), hits averaged "
-        "over the trainings of a row; std is over trainings",
+        "interval": "95 %, over videos (over their source groups where a difference has groups), hits "
+        "averaged over the trainings of a row; std is over trainings",
         "tables": [_plain_table(table) for table in found.tables],
         "not_evaluated": [
             {"name": one.name, "seed": one.seed, "folder": str(one.folder), "finished": one.finished}

@@ -1,0 +1,88 @@
+"""Tables of docs/results.md beside the runs on real clips: GlanceWorld's, published ones, what we lack."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from glanceworld_page import TABLES
+from results_rows import NOT_YET, markdown, spread
+
+from avglance.app.ablations import ROWS
+from avglance.app.compare_table import macs
+
+GLANCEWORLD = "make glanceworld PART=main"
+LISTS = {
+    "activitynet": ("ActivityNet v1.3, validation", "mAP", "activity_net.v1-3.min.json"),
+    "fcvid": ("FCVID, test", "mAP", "FCVID_VideoName_TrainTestSplit.txt FCVID_Label.txt"),
+    "mini_kinetics": (
+        "Mini-Kinetics, validation",
+        "top-1",
+        "train.csv val.csv train_ytid_list.txt val_ytid_list.txt",
+    ),
+}
+"""Recipe -> what is evaluated, its metric, and the official lists that name the videos."""
+
+
+def commands(name: str) -> list[str]:
+    """What fills the row of a benchmark, where its videos are."""
+    lists, data = LISTS[name][2], f"data/{name}"
+    return [
+        f"avglance data import {name.replace('_', '-')} --annotations {lists} --videos VIDEOS --out {data}",
+        f"avglance train {data} --recipe {name} --out runs/{name}",
+        f"avglance eval runs/{name}/model {data} --out runs/{name}/eval_k8.json --budget 8",
+    ]
+
+
+def missing() -> str:
+    """The benchmarks of the field that were not run, and what would fill their rows."""
+    rows = [["benchmark", "metric", "ours", "missing", "command"]]
+    for name, (words, metric, _) in LISTS.items():
+        lacks = "the videos, and a GPU for the recipe's 50 epochs"
+        rows.append([words, metric, NOT_YET, lacks, f"`{' && '.join(commands(name))}`"])
+    return markdown(rows)
+
+
+def glanceworld(kept: dict[str, Any]) -> str:
+    """The main rows of GlanceWorld; docs/glanceworld.md has the others."""
+    found = kept["tables"][0]
+    rows = [["row", "seeds", "K of T", "top-1, %", "moment recall, %", "GMACs", "command"]]
+    for row in found["rows"]:
+        if TABLES["main"].wanted(row):
+            cells = [
+                f"`{row['name']}`: {ROWS[row['name']].what}" if row["name"] in ROWS else f"`{row['name']}`"
+            ]
+            cells += [str(len(row["trainings"])), f"{row['budget']} of {row['snippets']}", spread(row)]
+            cells += [f"{100 * row['moment_recall']['mean']:.1f}", macs(row["gmacs"]["mean"])]
+            rows.append([*cells, f"`{GLANCEWORLD}`"])
+    return f"{found['data']['videos']} test videos.\n\n{markdown(rows)}"
+
+
+def _several(values: Sequence[float | None]) -> str:
+    known = [f"{value:g}" for value in values if value is not None]
+    return " / ".join(known) or "unknown"
+
+
+def _from(row: Mapping[str, Any], sources: Mapping[str, str]) -> str:
+    return "; ".join(sources[key] for key in row["source"])
+
+
+def published(one: Mapping[str, Any], sources: Mapping[str, str]) -> str:
+    """Accuracy against cost as others published it."""
+    head = ["published", "networks", one["metric"], "GMACs a video", "hardware", "source"]
+    rows = [head]
+    for row in one["rows"]:
+        name = row["system"] + (f" ({row['note']})" if "note" in row else "")
+        figures = [_several(row["accuracy"]), _several(row["gmacs"])]
+        rows.append([name, row["networks"] or "-", *figures, one["hardware"], _from(row, sources)])
+    return markdown(rows)
+
+
+def speed(rows: Sequence[Mapping[str, Any]], sources: Mapping[str, str]) -> str:
+    """Throughput and latency as others published them."""
+    made = [["published", "setting", "figure", "hardware", "accuracy metric", "source"]]
+    for row in rows:
+        name = row["system"] + (f" ({row['note']})" if "note" in row else "")
+        figure = f"{_several(row['values'])} {row['unit']}".strip()
+        made.append([name, row["setting"], figure, row["hardware"], row["accuracy"], _from(row, sources)])
+    return markdown(made)
