@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from glanceworld_page import TABLES
 from results_rows import NOT_YET, markdown, spread
 
 from avglance.app.ablations import ROWS
-from avglance.app.compare_table import macs
+from avglance.app.compare_table import long_time, macs
 
 GLANCEWORLD = "make glanceworld PART=main"
 LISTS = {
@@ -86,3 +88,53 @@ def speed(rows: Sequence[Mapping[str, Any]], sources: Mapping[str, str]) -> str:
         figure = f"{_several(row['values'])} {row['unit']}".strip()
         made.append([name, row["setting"], figure, row["hardware"], row["accuracy"], _from(row, sources)])
     return markdown(made)
+
+
+CORES = "two cores (x86, AVX-512 with bfloat16), busy"
+WEIGHTS = "--weights picture=P --weights sound=S --weights focus=F"
+UCF = f"python benchmarks/ucf.py {{parts}} --clips CLIPS.csv {WEIGHTS}"
+BUDGETS = (
+    "avglance calibrate avgn_nano.glanceworld worlds/held --out models/nano",
+    "avglance eval models/nano worlds/test --budget 4 --limit 300 --out figures.json",
+)
+MAKERS: dict[str, tuple[str, tuple[str, ...], str]] = {
+    "main": ("glanceworld.md: main table, files, budgets; README.md", (GLANCEWORLD,), CORES),
+    "controls": ("glanceworld.md: controls", (GLANCEWORLD,), CORES),
+    "pieces": ("glanceworld.md: piece by piece", ("make glanceworld PART=pieces",), CORES),
+    "pointer": ("glanceworld.md: sound tells when", ("make glanceworld PART=worlds",), CORES),
+    "rivals": ("glanceworld.md: sound tells where", ("make glanceworld PART=worlds",), CORES),
+    "knobs": ("glanceworld.md: where choosing stops paying", ("make glanceworld PART=knobs",), CORES),
+    "budgets": ("budgets.md: what it is worth (each row its options)", BUDGETS, CORES),
+    "ucf": ("results.md: whole clips, own folder", (UCF.format(parts="whole own"),), ""),
+    "spliced": (
+        "results.md: spliced, exits, calibration",
+        (UCF.format(parts="plain half exits calibration"),),
+        "",
+    ),
+    "published": ("results.md: published by others", ("copied from the sources named there",), "not ours"),
+    "said": ("glanceworld.md: the sentence on each piece", ("written by hand",), "-"),
+}
+"""File of docs/results -> where its figures stand, what makes them, on what."""
+
+
+def trainings(kept: Mapping[str, Any]) -> str:
+    """How many trainings are behind a kept file, and how long they took together."""
+    parts = kept.get("parts", {"": kept}).values()
+    tables = [table for part in parts for table in part.get("tables", ())]
+    took = {}
+    for row in (row for table in tables for row in table["rows"]):
+        for one in row.get("trainings", ()):
+            took[one["weights_sha256"]] = one["training_s"] or 0.0
+    return f"{len(took)}, {long_time(sum(took.values()))}" if took else "-"
+
+
+def kept_files(folder: Path) -> str:
+    """Every kept file with its command, machine and trainings; one that is not there yet says so."""
+    rows = [["docs/results", "figures of", "command", "on", "trainings, together"]]
+    for name, (where, words, machine) in MAKERS.items():
+        file = folder / f"{name}.json"
+        found = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else None
+        told = "; ".join(f"`{one}`" if one.startswith(("make", "avg", "python")) else one for one in words)
+        on = machine or (NOT_YET if found is None else found["machine"])
+        rows.append([f"`{name}.json`", where, told, on, "-" if found is None else trainings(found)])
+    return markdown(rows)

@@ -1,9 +1,9 @@
-"""Tables of docs/results.md, from the figures kept in docs/results: ours, and what others published.
+"""Tables of docs/results.md and docs/reproduce.md, from the figures kept in docs/results.
 
-    python benchmarks/results_page.py        writes the page again
+    python benchmarks/results_page.py        writes the pages again
 
-Nothing is typed by hand but what stands in docs/results/published.json; ``results_rows`` says what is kept
-of ours.
+Nothing is typed by hand but what others published (docs/results/published.json); ``results_rows`` says what
+is kept of ours.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from pathlib import Path
 
 from glanceworld_page import filled
 from results_asked import asked
-from results_others import glanceworld, missing, published, speed
+from results_others import WEIGHTS, glanceworld, kept_files, missing, published, speed
 from results_rows import (
     AVGN,
     FIXED,
@@ -39,9 +39,8 @@ from results_rows import (
 
 from avglance.app.compare_table import long_time, macs
 
-PAGE, SCRIPT = ROOT / "docs" / "results.md", "benchmarks/results_page.py"
+PAGES, SCRIPT = (ROOT / "docs/results.md", ROOT / "docs/reproduce.md"), "benchmarks/results_page.py"
 RUN = "python benchmarks/ucf.py {part} --clips CLIPS.csv"
-WEIGHTS = " --weights picture=P --weights sound=S --weights focus=F"
 COLUMNS: dict[str, tuple[str, ...]] = {
     "whole": ("row", "K of T", "each seed", "mean", "GMACs", "share", "avgn minus", "training"),
     "plain": ("row", "K of T", "each seed", "mean", "recall", "GMACs", "avgn minus"),
@@ -79,7 +78,7 @@ def _share(value: float | None) -> str:
 
 def fill(part: str) -> str:
     """The command that makes the figures of a part."""
-    return RUN.format(part=part) + (WEIGHTS if part != "own" else "")
+    return RUN.format(part=part) + (f" {WEIGHTS}" if part != "own" else "")
 
 
 def compared(name: str, part: Part | None) -> str:
@@ -160,22 +159,25 @@ def own(part: Part | None) -> str:
 
 
 def tables(folder: Path = KEPT) -> dict[str, str]:
-    """Every table of the page, by name."""
+    """Every table of the pages, by name."""
     parts = kept(folder)
     made = {name: compared(name, parts.get(name)) for name in ("whole", "plain", "half", "exits")}
     made |= {"calibration": calibrated(parts.get("calibration")), "own": own(parts.get("own"))}
     made |= {"asked": asked(parts), "missing": missing()}
+    made["files"] = kept_files(folder)
     made["glanceworld"] = glanceworld(json.loads((folder / "main.json").read_text(encoding="utf-8")))
     others = json.loads((folder / "published.json").read_text(encoding="utf-8"))
     made |= {f"published_{one['name']}": published(one, others["sources"]) for one in others["tables"]}
     return made | {"published_speed": speed(others["speed"], others["sources"])}
 
 
-def write_page() -> None:
+def write_pages() -> None:
     """Puts every table between its marks."""
-    text = PAGE.read_text(encoding="utf-8")
-    PAGE.write_text(filled(text, tables().items(), script=SCRIPT), encoding="utf-8")
+    made = tables()
+    for page in PAGES:
+        text = page.read_text(encoding="utf-8")
+        page.write_text(filled(text, made.items(), script=SCRIPT), encoding="utf-8")
 
 
 if __name__ == "__main__":
-    write_page()
+    write_pages()

@@ -25,7 +25,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from glanceworld import Step, command
-from results_page import write_page
+from results_page import write_pages
 from results_rows import KEPT, WIDE, K, T
 from ucf_kept import keep_calibration, keep_comparison, uncalibrated
 
@@ -362,7 +362,7 @@ def main(words: list[str]) -> int:
                 print(f"$ {'' if step.words[0] in OURS else 'avglance '}{shlex.join(step.words)}", flush=True)
                 go(at, step)
         keep(at)
-        write_page()
+        write_pages()
     return 0
 
 

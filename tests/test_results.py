@@ -72,13 +72,25 @@ def rows_of(text):
     return lines[0], lines[2:]
 
 
-def test_the_page_is_what_the_kept_figures_give(made):
+def test_the_pages_are_what_the_kept_figures_give(made):
     page = made["results_page"]
-    text = page.PAGE.read_text(encoding="utf-8")
+    texts = [file.read_text(encoding="utf-8") for file in page.PAGES]
     tables = page.tables()
-    assert page.filled(text, tables.items(), script=page.SCRIPT) == text, "run benchmarks/results_page.py"
-    begun = re.findall(r"<!-- table (\w+), made by benchmarks/results_page.py -->", text)
-    assert sorted(begun) == sorted(re.findall(r"<!-- end (\w+) -->", text)) == sorted(tables)
+    for text in texts:
+        assert page.filled(text, tables.items(), script=page.SCRIPT) == text, "run benchmarks/results_page.py"
+    begun = re.findall(r"<!-- table (\w+), made by benchmarks/results_page.py -->", "".join(texts))
+    assert sorted(begun) == sorted(re.findall(r"<!-- end (\w+) -->", "".join(texts))) == sorted(tables)
+
+
+def test_every_kept_file_and_every_page_with_figures_says_how_it_is_made(made):
+    kept = {file.stem for file in (ROOT / "docs" / "results").glob("*.json")}
+    assert kept <= set(made["results_others"].MAKERS)
+    text = (ROOT / "docs" / "reproduce.md").read_text(encoding="utf-8")
+    for file in (ROOT / "benchmarks").glob("*.py"):
+        if '__name__ == "__main__"' in file.read_text(encoding="utf-8") and file.stem != "glanceworld":
+            assert file.name in text, f"docs/reproduce.md does not say what {file.name} makes"
+    for words in re.findall(r"`(avglance [^`]+)`", text):
+        assert not understood(words) or to_come(words), words
 
 
 def commands_are_there(text):
@@ -93,7 +105,7 @@ def commands_are_there(text):
 
 def test_every_row_of_ours_has_a_command(made):
     for name, text in made["results_page"].tables().items():
-        if name != "asked" and not name.startswith("published"):
+        if name not in ("asked", "files") and not name.startswith("published"):
             commands_are_there(text)
 
 
