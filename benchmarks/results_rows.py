@@ -112,7 +112,9 @@ def minus(part: Part, ours: Line, theirs: Line) -> tuple[float, float, float, di
 
 
 def points(found: tuple[float, float, float, dict[str, Any]] | None) -> str:
-    return "-" if found is None else "{:+.1f} ({:+.1f} to {:+.1f})".format(*found[:3])
+    if found is None:
+        return "-"
+    return "{:+.1f} ({:+.1f} to {:+.1f})".format(*(round(value, 1) + 0.0 for value in found[:3]))
 
 
 def way(part: Part | None) -> float | None:

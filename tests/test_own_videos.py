@@ -52,13 +52,13 @@ def test_every_command_is_understood():
 
 @pytest.mark.slow
 def test_the_commands_run_in_their_order(home, monkeypatch, capsys):
-    """As they stand on the page; the training with an epoch alone, and small where nothing chooses yet."""
+    """As they stand on the page; the training with three epochs, and small where nothing chooses yet."""
     monkeypatch.chdir(home)
     ran = []
     for words in commands():
         line = words
         if words == TRAIN:
-            line += " --epochs 1 --workers 1"
+            line += " --epochs 3 --workers 1"
             if understood(words):  # nothing is chosen by the data yet
                 line += f" --system avgn_nano --out runs/my_folder --batch 2 {shlex.join(TINY)}"
         if not understood(line):

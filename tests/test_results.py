@@ -164,7 +164,7 @@ def test_made_up_runs_become_the_tables(made, at):
     assert str(at.data) not in json.dumps(json.loads((at.kept / "spliced.json").read_text()))
     plain = {row[0]: row[1:] for row in rows_of(tables["plain"])[1]}
     assert plain["AVGN, 4 moments chosen"][:3] == ["4 of 16", "75.0 / 77.5 / 80.0", "77.5 ± 2.5"]
-    assert plain["AVGN, 4 evenly spaced"][5].startswith("+25.0 (+")
+    assert plain["AVGN, 4 evenly spaced"][5] == "+25.0 (+0.0 to +50.0)"
     assert plain["TSN with sound, all 16 full frames"][5].startswith("+5.0 (")
     assert plain["AVGN retrained without sound"][5].startswith("+50.0 (")
     assert "over the 10 source groups" in tables["plain"]
@@ -276,7 +276,7 @@ def test_own_clips_and_the_table_are_made_of_the_labelled_ones(made, at, clips):
     ("words", "told"),
     [
         (["nothing"], "no part is called 'nothing'"),
-        (["whole"], "--weights focus=FILE: it is not there"),
+        (["whole"], "--weights picture=FILE: it is not there"),
         (["whole", "--weights", "nose=x"], "no encoder is called so"),
         (["whole", "--weights", "sound=missing.safetensors"], "is not there"),
     ],
