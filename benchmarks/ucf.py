@@ -1,7 +1,7 @@
 """Every figure on real clips in docs/results.md from nothing: data, trainings, evaluations, tables.
 
     python benchmarks/ucf.py [PART ...] --clips CLIPS.csv --weights picture=P.safetensors
-        --weights sound=S.safetensors --weights focus=F.safetensors [--estimate] [--data DIR] [--runs DIR]
+        --weights sound=S.safetensors --weights focus=F.safetensors [--estimate] [--only-keep]
 
 PART is whole, plain, half, exits, calibration or own; none: all of them. CLIPS.csv has the columns path,
 label, group and split (train, test, background), as `avglance data splice` takes it. Encoders are frozen,
@@ -20,7 +20,7 @@ import shutil
 import statistics
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -304,8 +304,8 @@ def go(at: Places, step: Step) -> None:
             clock.write_text(f"{before + time.monotonic() - begun:.1f}\n")
 
 
-def arguments(words: list[str]) -> tuple[list[str], Places, bool]:
-    """The parts, where everything lies, and whether to stop after the estimate."""
+def arguments(words: list[str]) -> tuple[list[str], Places, argparse.Namespace]:
+    """The parts, where everything lies, and all that was said."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
     )
@@ -322,6 +322,7 @@ def arguments(words: list[str]) -> tuple[list[str], Places, bool]:
         "--more", default="", metavar="WORDS", help='for every training, such as "--epochs 20"'
     )
     parser.add_argument("--estimate", action="store_true", help="say how long it takes, and stop")
+    parser.add_argument("--only-keep", action="store_true", help="run nothing, keep figures of what is there")
     args = parser.parse_args(words)
     for name in args.parts:
         if name not in PARTS:
@@ -331,38 +332,44 @@ def arguments(words: list[str]) -> tuple[list[str], Places, bool]:
     known = SENSES["avgn"]
     for sense in sorted(weights.keys() - set(known)):
         parser.error(f"--weights {sense}=...: no encoder is called so: {', '.join(known)}")
-    for sense in known if set(parts) - {"own"} else ():
+    for sense in known if set(parts) - {"own"} and not args.only_keep else ():
         if not weights.get(sense) or not Path(weights[sense]).is_file():
             parser.error(f"--weights {sense}=FILE: {weights.get(sense) or 'it'} is not there")
-    return (
-        parts,
-        Places(args.clips, weights, args.data, args.runs, tuple(shlex.split(args.more))),
-        args.estimate,
-    )
+    at = Places(args.clips, weights, args.data, args.runs, tuple(shlex.split(args.more)))
+    return parts, at, args
+
+
+def tell_left(parts: Sequence[str], at: Places) -> None:
+    """Says how long what is missing takes, roughly."""
+    whole: dict[tuple[str, ...], float] = {}
+    for name in parts:
+        steps = PARTS[name][0](at)
+        whole |= {step.words: step.left_s for step in steps}
+        left = long_time(sum(step.left_s for step in steps) / cores())
+        print(f"{name}: {sum(not step.done for step in steps)} of {len(steps)} commands, about {left}")
+    print(f"together about {long_time(sum(whole.values()) / cores())} on {cores()} cores", flush=True)
+
+
+def work(name: str, at: Places, *, only_keep: bool = False) -> None:
+    """Runs what is missing of a part, keeps its figures, and writes the pages."""
+    steps, keep = PARTS[name]
+    for step in () if only_keep else steps(at):
+        if not step.done:
+            print(f"$ {'' if step.words[0] in OURS else 'avglance '}{shlex.join(step.words)}", flush=True)
+            go(at, step)
+    keep(at)
+    write_pages()
 
 
 def main(words: list[str]) -> int:
-    parts, at, estimate = arguments(words)
-    whole: dict[tuple[str, ...], float] = {}
+    parts, at, args = arguments(words)
     try:
-        for name in parts:
-            steps = PARTS[name][0](at)
-            whole |= {step.words: step.left_s for step in steps}
-            left = long_time(sum(step.left_s for step in steps) / cores())
-            print(f"{name}: {sum(not step.done for step in steps)} of {len(steps)} commands, about {left}")
-    except AVGLanceError as error:
+        if not args.only_keep:
+            tell_left(parts, at)
+        for name in parts if not args.estimate else ():
+            work(name, at, only_keep=args.only_keep)
+    except (AVGLanceError, OSError) as error:
         sys.exit(f"ucf: {error}")
-    print(f"together about {long_time(sum(whole.values()) / cores())} on {cores()} cores", flush=True)
-    if estimate:
-        return 0
-    for name in parts:
-        steps_of, keep = PARTS[name]
-        for step in steps_of(at):
-            if not step.done:
-                print(f"$ {'' if step.words[0] in OURS else 'avglance '}{shlex.join(step.words)}", flush=True)
-                go(at, step)
-        keep(at)
-        write_pages()
     return 0
 
 

@@ -293,6 +293,14 @@ def test_a_table_of_clips_that_is_not_there(made, tmp_path, capsys):
     assert "there is no such file" in str(caught.value)
 
 
+def test_nothing_is_kept_where_nothing_is(made, at, clips, tmp_path):
+    for part in ("whole", "calibration", "own"):
+        words = [part, "--only-keep", "--clips", str(clips), "--runs", str(tmp_path / "none")]
+        with pytest.raises(SystemExit) as caught:
+            made["ucf"].main([*words, "--data", str(tmp_path)])
+        assert "no such file or" in str(caught.value).lower()
+
+
 def test_the_commands_for_what_we_lack_are_understood(made):
     for name in made["results_others"].LISTS:
         for words in made["results_others"].commands(name):
