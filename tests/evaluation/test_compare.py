@@ -145,6 +145,21 @@ def test_controls_and_oracles_are_rows_of_their_own_and_no_baseline(tmp_path):
     assert found.tables[0].baseline == 0
 
 
+def test_a_setting_of_all_rows_leaves_the_baseline_clear(tmp_path):
+    """With bf16 throughout, the baseline is still the row without a control or anything else."""
+    common = {"settings.precision": "bf16"}
+    make_run(
+        tmp_path / "full",
+        evaluation(hits_of(5, 10), **common, **{"settings.control": "uniform"}),
+        evaluation(hits_of(6, 10), **common, **{"settings.exits": "half the looks"}),
+        evaluation(hits_of(7, 10), **common),
+    )
+    table = compare([tmp_path / "full"], baseline="full@4").tables[0]
+    assert table.rows[table.baseline].label == "full (precision bf16) K=4"
+    usual = evaluation(hits_of(7, 10), **{"settings.precision": "float32"})
+    assert labels(compare([write(tmp_path / "usual.json", usual)])) == ["made_up K=4"]
+
+
 def test_a_file_belongs_to_the_run_it_lies_in_or_whose_weights_it_measured(tmp_path):
     run = make_run(tmp_path / "full" / "seed3", evaluation(hits_of(5, 10)), seed=3, weights="ee" * 32)
     inside = compare([run / "eval_0.json"])

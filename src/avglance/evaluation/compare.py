@@ -256,13 +256,15 @@ def _against(table: Table, wanted: str | None) -> Table:
 def _named(rows: Sequence[Row], wanted: str) -> list[int]:
     """The rows that ``NAME`` or ``NAME@K`` means: those without a control, where there are any.
 
-    Of rows that differ in nothing but the cache, the one of more trainings, or else from the files.
+    Of these, those with the fewest settings besides; of rows that differ in nothing but the cache, the one of
+    more trainings, or else from the files.
     """
     name, _, budget = wanted.rpartition("@")
     found = [n for n, row in enumerate(rows) if row.name == wanted]
     if not found:
         found = [n for n, row in enumerate(rows) if row.name == name and str(row.budget) == budget]
-    found = [n for n in found if rows[n].control == "none" and not rows[n].extras] or found
+    found = [n for n in found if rows[n].control == "none"] or found
+    found = [n for n in found if len(rows[n].extras) == min(len(rows[m].extras) for m in found)]
     best: dict[tuple[object, ...], int] = {}
     for n in sorted(found, key=lambda n: (len(rows[n].members), not rows[n].cached)):
         row = rows[n]

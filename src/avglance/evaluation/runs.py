@@ -26,7 +26,7 @@ FIGURES = ("top1", "map", "moment_recall", "patch_hit", "span_iou")
 USUAL = ("budget", "batch", "limit", "workers", "seed", "snippets", "control", "cached")
 """Settings that every evaluation has; any other one that is set makes another row."""
 DEPTH, MOST_FOLDERS = 4, 20_000
-_UNSET: tuple[Any, ...] = (None, False, "", "none", [], {})
+_UNSET: tuple[Any, ...] = (None, False, "", "none", "float32", [], {})
 
 
 @dataclass(frozen=True)
