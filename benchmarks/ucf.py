@@ -42,6 +42,7 @@ SENSES = {
     "deaf": ("picture", "sound", "focus"),
 }
 DEAF = ("hear_choose", "hear_aim", "hear_answer")
+FEATURES = {"whole": 3}  # pictures a snippet that frozen encoders are asked about; 1 of the many splices
 VIDEOS, STRANGERS, FPS = 1000, 300, 6.25  # of a spliced set; of background alone; pictures a second
 OWN_CLASSES, OWN_CLIPS = 5, 20
 SPLICE_S = 0.8  # core-seconds a spliced video at 6.25 pictures a second
@@ -50,13 +51,14 @@ TRAIN_S, EVAL_S = 600.0, 0.3  # a training before one is measured; core-seconds 
 
 @dataclass(frozen=True)
 class Places:
-    """Where everything lies, and what every training is told besides."""
+    """Where everything lies, and what every training and evaluation is told besides."""
 
     clips: Path
     weights: dict[str, str]
     data: Path
     runs: Path
-    more: tuple[str, ...] = ()
+    train_words: tuple[str, ...] = ()
+    eval_words: tuple[str, ...] = ()
     kept: Path = KEPT
 
     def run(self, part: str, row: str, seed: int) -> Path:
@@ -71,7 +73,8 @@ class Places:
             words += ["--weights", f"{sense}={self.weights[sense]}"]
         words += ["--setting", "encoder_rate", "0"]
         words += [word for name in DEAF if row == "deaf" for word in ("--setting", name, "false")]
-        words += ["--seed", str(seed), "--out", str(out), "--cache", str(self.data / "cache"), *self.more]
+        words += ["--features", str(FEATURES.get(part, 1)), "--cache", str(self.data / "cache")]
+        words += ["--seed", str(seed), "--out", str(out), *self.train_words]
         done = (out / "model").is_dir()
         return Step(tuple(words), 0.0 if done else self.usual_s(part), done)
 
@@ -86,6 +89,7 @@ class Places:
     def evaluate(self, model: Path, data: Path, file: Path, *options: str, videos: int = VIDEOS) -> Step:
         """Evaluates a model on a dataset from its cache."""
         words = ("eval", str(model), str(data), *options, "--cache", str(self.data / "cache"))
+        words += self.eval_words
         done = file.is_file()
         return Step((*words, "--out", str(file), "--quiet"), 0.0 if done else videos * EVAL_S, done)
 
@@ -318,9 +322,8 @@ def arguments(words: list[str]) -> tuple[list[str], Places, argparse.Namespace]:
     parser.add_argument(
         "--runs", type=Path, default=Path("ucf/runs"), help="trainings (default: %(default)s)"
     )
-    parser.add_argument(
-        "--more", default="", metavar="WORDS", help='for every training, such as "--epochs 20"'
-    )
+    parser.add_argument("--train", default="", metavar="WORDS", help='every training: "--epochs 12"')
+    parser.add_argument("--eval", default="", metavar="WORDS", help='every evaluation: "--precision bf16"')
     parser.add_argument("--estimate", action="store_true", help="say how long it takes, and stop")
     parser.add_argument("--only-keep", action="store_true", help="run nothing, keep figures of what is there")
     args = parser.parse_args(words)
@@ -335,8 +338,8 @@ def arguments(words: list[str]) -> tuple[list[str], Places, argparse.Namespace]:
     for sense in known if set(parts) - {"own"} and not args.only_keep else ():
         if not weights.get(sense) or not Path(weights[sense]).is_file():
             parser.error(f"--weights {sense}=FILE: {weights.get(sense) or 'it'} is not there")
-    at = Places(args.clips, weights, args.data, args.runs, tuple(shlex.split(args.more)))
-    return parts, at, args
+    further = (tuple(shlex.split(given)) for given in (args.train, args.eval))
+    return parts, Places(args.clips, weights, args.data, args.runs, *further), args
 
 
 def tell_left(parts: Sequence[str], at: Places) -> None:
