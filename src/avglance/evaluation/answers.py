@@ -37,10 +37,10 @@ class Answer:
         decode_s: seconds inside the reader.
         condition: in what state the file was found.
         heard: whether any snippet was audible.
+        group: what it was cut from; empty: not known.
         unknown: whether the model says that nothing it knows is there.
         strange: whether that is true.
         said: of several labels a video, which classes it says are there, bool (C,); None: it gives one.
-        group: what it was cut from; empty: not known.
     """
 
     video: str
@@ -61,10 +61,10 @@ class Answer:
     decode_s: float
     condition: Condition
     heard: bool
+    group: str = ""
     unknown: bool = False
     strange: bool = False
     said: NDArray[np.bool_] | None = None
-    group: str = ""
 
     def hit(self, k: int) -> bool | None:
         """Whether a true label is among the k best; None without labels, or where there are fewer classes."""

@@ -194,10 +194,10 @@ def _answer(
         decode_s=float(np.asarray(getattr(view, "decode_s", files.decode_s))[b]),
         condition=files.condition(b),
         heard=bool(view.audible[b].any()),
+        group=record.group,
         unknown=bool(arrays.unknown[b]),
         strange=record.unknown,
         said=None if arrays.said is None else arrays.said[b] & ~arrays.unknown[b],
-        group=record.group,
     )
 
 
