@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 import math
+import sys
 from dataclasses import replace
 
 import numpy as np
 import pytest
 
+from avglance.app.eval import table
+from avglance.app.render import Ink
 from avglance.errors import ArgumentError, DataError
 from avglance.evaluation import EvaluationSettings, batch, evaluate
 from avglance.systems.calibration import Judgement
@@ -38,6 +41,23 @@ def test_a_perfect_listener_gets_everything():
     assert found["looks"] == 2
     low, high = found["top1_interval"]
     assert 0.8 < low < high == 1.0
+
+
+def test_intervals_are_over_source_groups_where_videos_share_one():
+    """A group is right or wrong as a whole: four of ten do not sound, and nothing is heard there."""
+    dataset = world([Planted(i % 5, (1,), sounds=i >= 8) for i in range(20)])
+    records = [replace(r, group=f"g{n // 2}") for n, r in enumerate(dataset.records)]
+    plain, grouped = (
+        evaluate(model(), one, budget=2) for one in (dataset, replace(dataset, records=tuple(records)))
+    )
+    assert (plain["interval_groups"], grouped["interval_groups"]) == (None, 10)
+    assert [row["group"] for row in grouped["rows"][:3]] == ["g0", "g0", "g1"]
+    assert plain["top1"] == grouped["top1"]
+    widths = [high - low for low, high in (plain["top1_interval"], grouped["top1_interval"])]
+    assert widths[1] > widths[0]
+    told = table({**grouped, "command": ""}, Ink(sys.stdout))
+    assert "intervals over 10 source groups" in told
+    assert "source groups" not in table({**plain, "command": ""}, Ink(sys.stdout))
 
 
 def test_recall_divides_by_what_the_budget_reaches_and_the_patch_is_judged_in_the_files_pixels():

@@ -310,10 +310,8 @@ def _figures(found: dict[str, Any], ink: Ink) -> list[str]:
         if found["patch_area"] is None
         else f", a patch covers {100 * found['patch_area']:.0f} % of the square"
     )
-    groups = found["interval_groups"]
-    over = f", over {groups} source groups" if groups else ""
     rows = [
-        *leading_rows(found, _between(found["top1_interval"], over), without),
+        *leading_rows(found, _between(found["top1_interval"]), without),
         ("calibration error", found["calibration_error"], _scores(found)),
         *(_unknown(found) if found["calibrated"] else ()),
         ("moment recall", found["moment_recall"], _between(found["moment_recall_interval"])),
@@ -321,7 +319,9 @@ def _figures(found: dict[str, Any], ink: Ink) -> list[str]:
         ("span IoU", found["span_iou"], "of the true label's spans with the event"),
         (f"{k} uniform meet", found["uniform_ceiling"], "of the events: the ceiling without choosing"),
     ]
-    lines = [ink(f"  {'figure':<20}{'%':>6}", "cyan")]
+    groups = found["interval_groups"]
+    over = f"   intervals over {groups} source groups, not over videos" if groups else ""
+    lines = [ink(f"  {'figure':<20}{'%':>6}{over}", "cyan")]
     for name, value, note in rows:
         if value is not None:
             lines.append(f"  {name:<20}{100 * value:>6.1f}   {note}".rstrip())
@@ -384,8 +384,8 @@ def _failures(found: dict[str, Any], ink: Ink) -> list[str]:
     return lines + ([f"  ... and {more} more (all in --out)"] if more > 0 else [])
 
 
-def _between(ends: list[float] | None, over: str) -> str:
-    return "" if ends is None else f"{100 * ends[0]:.1f} to {100 * ends[1]:.1f} with 95 % confidence{over}"
+def _between(ends: list[float] | None) -> str:
+    return "" if ends is None else f"{100 * ends[0]:.1f} to {100 * ends[1]:.1f} with 95 % confidence"
 
 
 def _names(names: list[str]) -> str:

@@ -61,8 +61,8 @@ def only_common(evaluations: Sequence[Evaluation]) -> tuple[list[Evaluation], st
         figures: dict[str, float | None] = dict.fromkeys(FIGURES)
         figures["top1"] = sum(kept.values()) / len(kept)
         groups = {PurePosixPath(name).stem: group for name, group in found.groups.items()}
-        same = {"hits": kept, "groups": groups, "videos": frozenset(shared), "sha256": sha256}
-        chosen.append(replace(found, failed=0, figures=figures, **same))
+        fewer = replace(found, videos=frozenset(shared), hits=kept, groups=groups, sha256=sha256)
+        chosen.append(replace(fewer, failed=0, figures=figures))
     sizes = sorted({len(found.videos) for found in evaluations})
     told = f"top-1 is over the {len(shared)} videos that all evaluations answered (of {sizes[0]}"
     told += f" to {sizes[-1]})" if len(sizes) > 1 else ")"
