@@ -130,6 +130,19 @@ class Cost:
 
 
 @dataclass(frozen=True)
+class GridUse:
+    """On which grid a video was looked at (``ViewSettings.grid``), and on which the model was trained.
+
+    Of T snippets ``on_keyframes`` were looked at where a keyframe is; ``pictures`` different times remain.
+    """
+
+    name: str = "exact"
+    trained: str = "exact"
+    on_keyframes: int = 0
+    pictures: int = 0
+
+
+@dataclass(frozen=True)
 class Recognition:
     """The answer for one video. ``saliency`` (softmax) and ``times`` have one value a snippet.
 
@@ -156,6 +169,7 @@ class Recognition:
     unknown: bool = False
     budget: str = ""
     label_mode: Labels = "one"
+    grid: GridUse = GridUse()
 
 
 @dataclass(frozen=True)

@@ -137,7 +137,7 @@ def test_an_array_reads_like_a_file():
     assert [s for s, _, _ in reader.timeline()] == makers.even(2, 10)
     assert len(list(reader.digests())) == 20
     assert sum(is_picture for _, _, is_picture, _ in reader.packets()) == 20
-    assert reader.keyframe_near(0.52) == pytest.approx(0.5)
+    assert reader.keyframes_near([0.52])[0] == pytest.approx(0.5)
     sound = np.concatenate([p.samples for p in reader.sound(0.5, 1.0)])
     assert np.array_equal(sound, makers.tone(2)[8_000:16_000])
     report = check("x", opener=lambda path, **reading: ArrayReader(array()))

@@ -73,8 +73,8 @@ def test_answers_are_those_of_a_reader_here(decoders, clip):
             a, b = (list(r.sound(0.3, 2.7, rate_hz=rate)) for r in (there, here))
             assert [p.start_s for p in a] == [p.start_s for p in b]
             assert all(np.array_equal(x.samples, y.samples) for x, y in zip(a, b, strict=True))
-        assert [there.keyframe_near(t) for t in (0.4, 1.7, 3.9)] == [
-            here.keyframe_near(t) for t in (0.4, 1.7, 3.9)
+        assert [there.keyframes_near([t])[0] for t in (0.4, 1.7, 3.9)] == [
+            here.keyframes_near([t])[0] for t in (0.4, 1.7, 3.9)
         ]
         assert list(there.timeline()) == list(here.timeline())
         assert list(there.digests()) == list(here.digests())
@@ -359,5 +359,5 @@ def test_arguments_of_any_kind_of_number_and_path(decoders, clip, tmp_path):
                 reader.frames_at([1.0], max_side=wrong)
         for wrong in (np.nan, np.inf):
             with pytest.raises(ArgumentError, match="finite"):
-                reader.keyframe_near(wrong)
-        assert reader.keyframe_near(1e300) == 3.0
+                reader.keyframes_near([wrong])[0]
+        assert reader.keyframes_near([1e300])[0] == 3.0

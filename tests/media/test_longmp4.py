@@ -244,7 +244,7 @@ def everything(path: Path) -> list:
             for i, frame in reader.frames_at(some):
                 told.append((i, frame and (frame.time_s, frame.end_s, hash(frame.image.tobytes()))))
         if reader.info.has_video:
-            told.append([reader.keyframe_near(time) for time in times])
+            told.append([reader.keyframes_near([time])[0] for time in times])
         told.append(list(reader.timeline()))
         for start, end in ((-math.inf, math.inf), (0.0, 0.5), (length / 2, length), (1.7, 2.1)):
             told.append([(p.start_s, hash(p.samples.tobytes())) for p in reader.sound(start, end)])

@@ -217,7 +217,7 @@ def test_ten_hours(hours):
             assert makers.read_number(frame.image) == math.floor(times[i] % 20.0 * 25)
             assert frame.time_s == pytest.approx(times[i] - 0.02, abs=1e-3)
         for time in (33.3, 30_000.0):
-            assert reader.keyframe_near(time) == pytest.approx(2 * round(time / 2), abs=1e-3)
+            assert reader.keyframes_near([time])[0] == pytest.approx(2 * round(time / 2), abs=1e-3)
         (piece, *_) = reader.sound(18_000.25, 18_000.75)
         assert np.sqrt(np.mean(np.square(piece.samples))) == pytest.approx(0.3 / math.sqrt(2), rel=0.05)
 

@@ -108,9 +108,11 @@ def test_keyframes_are_found_and_cost_one_picture(plain):
     keys = [time for _, _, time, key in packets_of(plain) if key]
     assert len(keys) == 8
     with VideoReader(plain) as reader:
-        assert [reader.keyframe_near(t) for t in (0.0, 0.4, 0.6, 3.1, 9.0)] == pytest.approx([0, 0, 1, 3, 7])
+        assert [reader.keyframes_near([t])[0] for t in (0.0, 0.4, 0.6, 3.1, 9.0)] == pytest.approx(
+            [0, 0, 1, 3, 7]
+        )
         before = reader.frames_decoded
-        assert seen(reader, [reader.keyframe_near(t) for t in (2.1, 4.1, 6.1)]) == [50, 100, 150]
+        assert seen(reader, [reader.keyframes_near([t])[0] for t in (2.1, 4.1, 6.1)]) == [50, 100, 150]
         assert reader.frames_decoded - before == 3
 
 
@@ -240,7 +242,7 @@ def test_no_sound_and_no_picture(tmp_path):
         assert seen(reader, [0.5]) == [None]
         assert reader.picture_span is None
         with pytest.raises(MediaError) as caught:
-            reader.keyframe_near(1.0)
+            reader.keyframes_near([1.0])[0]
         assert caught.value.kind == "no_video"
 
 

@@ -45,7 +45,7 @@ class Paper:
     deaf: tuple[float, float] = (-1.0, -1.0)
     gain: float = 0.5
     rate: float = 10.0
-    key_s: float = 5.0
+    key_s: float | None = 5.0
     piece: int = 1000
     error: MediaError | None = None  # while decoding pictures
     sound_error: MediaError | None = None
@@ -91,8 +91,9 @@ class PaperReader:
     def close(self) -> None:
         self.closed += 1
 
-    def keyframe_near(self, time_s: float) -> float:
-        return round(time_s / self.paper.key_s) * self.paper.key_s
+    def keyframes_near(self, times: Sequence[float]) -> list[float | None]:
+        key = self.paper.key_s
+        return [None if key is None else round(time_s / key) * key for time_s in times]
 
     def frames_at(
         self, times: Sequence[float], *, max_side: int | None = None
@@ -299,6 +300,7 @@ def test_keyframe_grid_is_known_before_decoding_and_shares_frames(shelf: dict) -
     shelf["a"] = paper = Paper(key_s=5.0)
     with FileView(["a"], replace(SETTINGS, grid="keyframe")) as view:
         assert view.times.tolist() == [[0, 5, 5, 5, 10, 10, 15, 15]]
+        assert view.on_keyframes.all()
         assert PaperReader.made["a"].asked_times == []
         out = view.pictures(places(0, *range(8)))
         assert PaperReader.made["a"].asked_times == [0, 5, 10, 15]
@@ -309,10 +311,27 @@ def test_keyframe_grid_is_known_before_decoding_and_shares_frames(shelf: dict) -
         np.testing.assert_allclose(mels[0, 0], expected_mel(10.0, paper), atol=1e-5)
 
 
-def test_keyframe_grid_without_pictures_is_the_exact_one(shelf: dict) -> None:
-    shelf["a"] = Paper(pictures=None)
-    with FileView(["a"], replace(SETTINGS, grid="keyframe")) as view:
+@pytest.mark.parametrize("grid", ["keyframe", "auto"])
+@pytest.mark.parametrize("lacking", [{"pictures": None}, {"key_s": None}])
+def test_without_pictures_or_known_keyframes_the_grid_is_the_exact_one(
+    shelf: dict, grid: str, lacking: dict
+) -> None:
+    shelf["a"] = Paper(**lacking)
+    with FileView(["a"], replace(SETTINGS, grid=grid)) as view:
         assert view.times.tolist() == [[1, 3, 5, 7, 9, 11, 13, 15]]
+        assert not view.on_keyframes.any()
+
+
+def test_the_auto_grid_takes_keyframes_inside_the_snippet_only(shelf: dict) -> None:
+    shelf["a"] = paper = Paper(key_s=5.0)
+    with FileView(["a"], replace(SETTINGS, grid="auto")) as view:
+        assert view.times.tolist() == [[0, 3, 5, 7, 9, 10, 13, 15]]
+        assert np.flatnonzero(view.on_keyframes[0]).tolist() == [0, 2, 5, 7]
+        view.pictures(places(0, *range(8)))
+        view.patches(places(0, 2, 3), [[0, 0, 0.5, 0.5]] * 2)
+        assert PaperReader.made["a"].asked_times == [0, 3, 5, 7, 9, 10, 13, 15]  # once for glance and focus
+        mels = view.sounds(places(0, 5))
+        np.testing.assert_allclose(mels[0, 0], expected_mel(10.0, paper), atol=1e-5)  # of the picture's time
 
 
 # ---------------------------------------------------------------------- missing and broken

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from avglance.errors import ArgumentError
-from avglance.views import CLIP_S, clip_start, snippet_centres
+from avglance.views import CLIP_S, ViewSettings, clip_start, snap, snippet_centres
 
 durations = st.floats(0, 1e6, allow_nan=False)
 
@@ -44,3 +44,34 @@ def test_a_clip_is_centred_or_shifted_inward_by_half_a_clip_at_most(duration: fl
         assert start + CLIP_S <= duration + 1e-6
     if CLIP_S / 2 <= centre <= duration - CLIP_S / 2:
         assert start == pytest.approx(centre - CLIP_S / 2, abs=1e-9)
+
+
+@given(durations, st.lists(st.floats(0, 1) | st.none(), min_size=1, max_size=32), st.booleans())
+@settings(deadline=None)
+def test_snapping_keeps_the_order_and_shares_nothing_inside(
+    duration: float, places: list[float | None], inside: bool
+) -> None:
+    keys = np.array([np.nan if p is None else p * duration for p in places])
+    times, moved = snap(duration, keys, inside=inside)
+    centres = snippet_centres(duration, len(keys))
+    assert (np.diff(times) >= 0).all()
+    assert not moved[np.isnan(keys)].any()
+    if inside:
+        np.testing.assert_array_equal(times[~moved], centres[~moved])
+        np.testing.assert_array_equal(times[moved], keys[moved])
+        if duration > 1e-6:
+            assert (np.abs(times - centres) <= duration / len(keys) / 2 * (1 + 1e-9)).all()
+            assert len(np.unique(times)) == len(times)
+    else:
+        assert moved.sum() == np.isfinite(keys).sum()
+
+
+def test_a_keyframe_between_two_snippets_belongs_to_the_later_one() -> None:
+    times, moved = snap(8.0, np.array([2.0, 2.0, 6.0, 8.0]), inside=True)
+    assert times.tolist() == [1.0, 2.0, 5.0, 7.0]
+    assert moved.tolist() == [False, True, False, False]
+
+
+def test_a_grid_that_is_none() -> None:
+    with pytest.raises(ArgumentError, match="exact, keyframe, auto"):
+        ViewSettings(grid="keyframes")  # type: ignore[arg-type]

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from avglance.errors import FAILURE_KINDS, MediaError
 from avglance.systems.calibration import Judgement
 from avglance.systems.exits import ExitTable
-from avglance.types import UNKNOWN, Cost, Label, MediaInfo, Moment
+from avglance.types import UNKNOWN, Cost, GridUse, Label, MediaInfo, Moment
 
 if TYPE_CHECKING:
     from avglance.parts.meter import Meter
@@ -137,6 +137,12 @@ def cost(view: FileView, meter: Meter, info: MediaInfo | None, whole_macs: int) 
         whole_frames=max(frames, delivered),
         whole_macs=int(whole_macs),
     )
+
+
+def grid_use(view: FileView, trained: str) -> GridUse:
+    """On which grid the view's one file was looked at by a model that was trained on ``trained``."""
+    times = len(np.unique(view.times[0]))
+    return GridUse(view.settings.grid, trained, int(view.on_keyframes[0].sum()), times)
 
 
 def sightings(view: FileView, decision: Decision) -> Sightings:

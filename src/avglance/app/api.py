@@ -27,6 +27,7 @@ from avglance.app.answer import (
     check_answer,
     cost,
     found_out,
+    grid_use,
     judged,
     labels,
     moments,
@@ -35,6 +36,7 @@ from avglance.app.answer import (
     sightings,
 )
 from avglance.app.budget import Plan
+from avglance.app.reading import check_grid, check_reading, check_top
 from avglance.errors import ArgumentError, AVGLanceError, CheckpointError, MediaError
 from avglance.types import Failure, Labels, Recognition, Span
 
@@ -45,12 +47,11 @@ if TYPE_CHECKING:
     from avglance.parts.meter import Meter
     from avglance.systems.base import Decision
     from avglance.systems.store import LoadedModel
-    from avglance.views import FileView
+    from avglance.views import FileView, Grid
 
 MODELS = Path(__file__).resolve().parents[1] / "models"
 DEFAULT_MODEL = "avgn_nano.glanceworld"
 DEFAULT_THRESHOLD = 0.5  # of evidence, for a model whose card has none
-READING = ("limits", "audio_track", "audio_file", "threads")
 DEVICES = ("auto", "cpu", "cuda", "mps")
 _log = logging.getLogger("avglance")
 
@@ -101,22 +102,27 @@ def find_device(device: str = "auto") -> torch.device:
     return torch.device(device)
 
 
-def load(name_or_folder: str | Path = DEFAULT_MODEL, device: str = "auto") -> Model:
+def load(
+    name_or_folder: str | Path = DEFAULT_MODEL, device: str = "auto", *, grid: Grid | None = None
+) -> Model:
     """A model ready to tag.
 
     Args:
         name_or_folder: a shipped model's name or a model folder.
         device: auto, cpu, cuda or mps.
+        grid: when it looks at snippets, ``exact``, ``keyframe`` or ``auto`` (``ViewSettings``), unless a
+            call says otherwise; None: as it was trained.
 
     Raises:
         CheckpointError: there is no such model, or it is damaged.
-        ArgumentError: there is no such device.
+        ArgumentError: there is no such device or grid.
     """
+    check_grid(grid)
     folder = find_model(name_or_folder)
     where = find_device(device)
     from avglance.systems.store import load_model
 
-    return Model(load_model(folder, device=str(where)))
+    return Model(load_model(folder, device=str(where)), grid=grid)
 
 
 class Model:
@@ -131,9 +137,11 @@ class Model:
         label_mode: whether it names the likeliest classes of a video, or all that it says are there.
         sha256: of the weights.
         max_budget: the largest budget it can spend.
+        trained_grid: when it looked at snippets in training.
+        grid: when it does so now.
     """
 
-    def __init__(self, loaded: LoadedModel) -> None:
+    def __init__(self, loaded: LoadedModel, *, grid: Grid | None = None) -> None:
         self._system = loaded.system.eval()
         self.card: dict[str, Any] = dict(loaded.card)
         self.name: str = str(self.card.get("name") or Path(loaded.folder).name)
@@ -142,6 +150,8 @@ class Model:
         self.toy: bool = bool(self.card.get("toy", False) or loaded.system.toy)
         self.sha256: str = loaded.sha256
         self.max_budget: int = int(loaded.system.max_k)
+        self.trained_grid: Grid = loaded.system.view_settings.grid
+        self.grid: Grid = grid or self.trained_grid
         self._judge, self._exits = found_out(loaded)
         self.label_mode: Labels = self._judge.labels
         self._plans: dict[str, Plan] = {}
@@ -168,6 +178,7 @@ class Model:
         budget: int | str | None = None,
         exit_early: bool | None = None,
         top: int = 5,
+        grid: Grid | None = None,
         isolate: bool | Decoders = False,
         **reading: Any,
     ) -> Recognition:
@@ -179,16 +190,17 @@ class Model:
                 (``"2s"``); None: 4 looks, or fewer if the model can spend no more.
             exit_early: stop looking when sure; None: with a budget in GMACs or seconds.
             top: how many labels to name.
+            grid: when snippets are looked at: ``exact``, ``keyframe`` or ``auto``; None: as the model's.
             isolate: decode in another process, so that no file can hang or crash this one: True starts one
                 for this call, ``Decoders`` keep theirs for several.
-            reading: ``limits``, ``audio_track``, ``audio_file`` and ``threads`` of ``VideoReader``.
+            reading: ``limits``, ``audio_track``, ``audio_file``, ``threads``, ``rough`` of ``VideoReader``.
 
         Raises:
             MediaError: the file cannot be read, with its kind.
             ArgumentError: a value is outside what is allowed.
         """
-        asked: dict[str, Any] = {"budget": budget, "exit_early": exit_early, "top": top, **reading}
-        return self.look(source, isolate=isolate, **asked)[0]
+        asked: dict[str, Any] = {"budget": budget, "exit_early": exit_early, "top": top, "grid": grid}
+        return self.look(source, isolate=isolate, **asked, **reading)[0]
 
     def look(
         self,
@@ -197,6 +209,7 @@ class Model:
         budget: int | str | None = None,
         exit_early: bool | None = None,
         top: int = 5,
+        grid: Grid | None = None,
         isolate: bool | Decoders = False,
         **reading: Any,
     ) -> tuple[Recognition, Sightings]:
@@ -204,8 +217,9 @@ class Model:
         from avglance.media import BESIDE, NO_FILE, ArrayReader, VideoArray, local, source_name
 
         plan, name = self.plan(budget, exit_early), source_name(source)
-        _check_top(top)
-        _check_reading(reading)
+        check_top(top)
+        check_grid(grid)
+        check_reading(reading)
         with ExitStack() as stack:
             found = stack.enter_context(local(source, reading.get("limits")))
             if isinstance(found, VideoArray):
@@ -213,18 +227,21 @@ class Model:
                 if reading.get("audio_track") or reading.get("audio_file", BESIDE) not in (BESIDE, NO_FILE):
                     what, hint = "an array has no sound tracks or files", "give its sound to VideoArray"
                     raise ArgumentError(what, where=name, hint=hint)
-                return self._answer(name, Path(name), plan, top, opener=lambda path, **_: ArrayReader(array))
-            return self._answer(name, found, plan, top, opener=_opener(isolate, stack), **reading)
+                found, reading = Path(name), {"opener": lambda path, **_: ArrayReader(array)}
+            else:
+                reading = {"opener": _opener(isolate, stack), **reading}
+            return self._answer(name, found, plan, top, grid or self.grid, **reading)
 
     def _answer(
-        self, name: str, path: Path, plan: Plan, top: int, **reading: Any
+        self, name: str, path: Path, plan: Plan, top: int, grid: Grid, **reading: Any
     ) -> tuple[Recognition, Sightings]:
         import torch
 
         from avglance.parts.meter import Meter
         from avglance.views import FileView
 
-        settings, meter, stop = self._system.view_settings, Meter(1), plan.stop(time.perf_counter())
+        settings = replace(self._system.view_settings, grid=grid)
+        meter, stop = Meter(1), plan.stop(time.perf_counter())
         ends = {} if stop is None else {"stop": stop}
         with FileView([path], settings, **reading) as view:
             raise_failure(view, name)
@@ -233,7 +250,8 @@ class Model:
             raise_failure(view, name)
             check_answer(view, decision, name)
             found = self._recognition(name, view, decision, meter, top)
-            return replace(found, budget=plan.words), sightings(view, decision)
+            used = grid_use(view, self.trained_grid)
+            return replace(found, budget=plan.words, grid=used), sightings(view, decision)
 
     def tag_many(
         self,
@@ -242,6 +260,7 @@ class Model:
         budget: int | str | None = None,
         exit_early: bool | None = None,
         top: int = 5,
+        grid: Grid | None = None,
         isolate: bool | Decoders = True,
         **reading: Any,
     ) -> Iterator[Recognition | Failure]:
@@ -253,8 +272,8 @@ class Model:
         Raises:
             ArgumentError: a value is outside what is allowed (before the first file is opened).
         """
-        asked: dict[str, Any] = {"budget": budget, "exit_early": exit_early, "top": top, **reading}
-        for answer in self.look_many(sources, isolate=isolate, **asked):
+        asked: dict[str, Any] = {"budget": budget, "exit_early": exit_early, "top": top, "grid": grid}
+        for answer in self.look_many(sources, isolate=isolate, **asked, **reading):
             yield answer if isinstance(answer, Failure) else answer[0]
 
     def look_many(
@@ -264,6 +283,7 @@ class Model:
         budget: int | str | None = None,
         exit_early: bool | None = None,
         top: int = 5,
+        grid: Grid | None = None,
         isolate: bool | Decoders = True,
         **reading: Any,
     ) -> Iterator[tuple[Recognition, Sightings] | Failure]:
@@ -275,10 +295,17 @@ class Model:
             raise ArgumentError(
                 "sources must be several videos, got one", where="tag_many", hint="use tag(path)"
             )
-        asked: dict[str, Any] = {"budget": budget, "exit_early": exit_early, "top": top, **reading}
+        asked: dict[str, Any] = {
+            "budget": budget,
+            "exit_early": exit_early,
+            "top": top,
+            "grid": grid,
+            **reading,
+        }
         self.plan(budget, exit_early)
-        _check_top(top)
-        _check_reading(reading)
+        check_top(top)
+        check_grid(grid)
+        check_reading(reading)
         with ExitStack() as stack:
             kept = stack.enter_context(Decoders()) if isolate is True else isolate
             for source in sources:
@@ -352,30 +379,6 @@ def _opener(isolate: bool | Decoders, stack: ExitStack) -> Opener | None:
 def reader_name() -> str:
     """Which reader decoded: two decoders may show different frames for the same second."""
     return f"pyav {metadata.version('av')}"
-
-
-def _check_reading(reading: dict[str, Any]) -> None:
-    """Refuse options that no reader has, before the first file."""
-    from avglance.media import Limits
-
-    for name, value in reading.items():
-        if name not in READING:
-            near = difflib.get_close_matches(name, READING, n=1)
-            hint = f"did you mean {near[0]!r}? " if near else ""
-            hint += f"known: {', '.join(READING)}"
-            raise ArgumentError(f"no option is called {name!r}", where="tag", hint=hint)
-        if name in ("audio_track", "threads"):
-            if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < 0:
-                what = f"{name} must be a whole number of at least 0, got {value!r}"
-                raise ArgumentError(what, where="tag")
-        elif name == "limits" and not isinstance(value, (Limits, type(None))):
-            hint = "for example Limits(max_decode_s=600)"
-            raise ArgumentError(f"limits must be avglance.Limits, got {value!r}", where="tag", hint=hint)
-
-
-def _check_top(top: int) -> None:
-    if isinstance(top, bool) or not isinstance(top, int) or top < 1:
-        raise ArgumentError(f"top must be a whole number of at least 1, got {top!r}", where="tag")
 
 
 def _bug(path: str | Path, error: Exception) -> Failure:

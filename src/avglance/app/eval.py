@@ -12,6 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from avglance.app import reading
 from avglance.app.leading import METRICS, check_metric, leading_rows, modes
 from avglance.app.render import Ink, clean, duration, gmacs, share, stage_names
 from avglance.errors import ArgumentError
@@ -61,6 +62,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action=argparse.BooleanOptionalAction,
         help="stop looking when sure (default: with a budget in GMAC, where the model can)",
     )
+    reading.add_speed(parser)
     parser.add_argument("--out", type=Path, metavar="FILE.json", help="write figures and one row a video")
     parser.add_argument("--force", action="store_true", help="replace FILE.json if it is there")
     parser.add_argument("--limit", type=int, metavar="N", help="only the first N videos of the manifest")
@@ -133,6 +135,8 @@ def run(args: argparse.Namespace) -> int:
         **spending(api.Model(loaded).plan(args.budget, args.exit_early)),
         batch=args.batch,
         control=control(args),
+        grid=args.grid,
+        rough=args.rough,
         cache=open_cache(args, dataset, loaded.system.view_settings),
         limit=args.limit,
         workers=workers,
@@ -185,6 +189,9 @@ def check_values(args: argparse.Namespace) -> None:
         value = getattr(args, name)
         if value is not None and value < least:
             raise ArgumentError(f"--{name} must be at least {least}, got {value}", where="eval")
+    if args.cache is not None and (args.grid or args.rough):
+        hint = "leave --cache away: what it holds was read on the model's own grid, at full cost"
+        raise ArgumentError("--grid and --rough are for files", where="eval", hint=hint)
     if args.out is None:
         return
     if args.out.is_dir() or not args.out.parent.is_dir():
@@ -243,6 +250,7 @@ def command(args: argparse.Namespace) -> str:
             words += [f"--{name}", str(getattr(args, name))]
     if args.exit_early is not None:
         words.append("--exit" if args.exit_early else "--no-exit")
+    words += (["--grid", args.grid] if args.grid else []) + ["--rough"] * args.rough
     words += ["--swap-sound"] * args.swap_sound + ["--mute"] * args.mute + ["--uniform"] * args.uniform
     words += ["--tell", args.tell] if args.tell else []
     words += ["--cache", str(args.cache)] if args.cache else []
@@ -272,6 +280,7 @@ def _head(found: dict[str, Any], ink: Ink) -> list[str]:
         f"{'stops when sure (' + clean(settings['exits']) + '), ' if settings.get('exits') else ''}"
         f"sound: {SOUND.get(settings['control'], 'its own')}, {found['heard']} videos heard",
     ]
+    lines += _grid(found)
     if settings["control"] in TOLD:
         lines.append(f"  ! {TOLD[settings['control']]}")
     if settings.get("cached"):
@@ -289,6 +298,21 @@ def _head(found: dict[str, Any], ink: Ink) -> list[str]:
     if "train" in found["data"].get("splits", {}):
         lines.append("  ! all splits together, train among them: --split takes one")
     return lines
+
+
+def _grid(found: dict[str, Any]) -> list[str]:
+    """On which grid the videos were looked at, where it is not simply the exact one."""
+    settings, keys = found["settings"], found["keyframes"]
+    lines = ["  ! decoded without the loop filter"] if settings.get("rough") else []
+    if {settings["grid"], settings["trained_grid"]} == {"exact"} or keys["snippets"] is None:
+        return lines
+    other = settings["grid"] != settings["trained_grid"]
+    trained = f"; the model was trained on the {settings['trained_grid']} grid" if other else ""
+    return [
+        f"  grid {settings['grid']}: {keys['snippets']:.1f} of {settings['snippets']} snippets on keyframes, "
+        f"{keys['pictures']:.1f} different pictures{trained}",
+        *lines,
+    ]
 
 
 def data_name(data: dict[str, Any]) -> str:

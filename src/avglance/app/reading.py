@@ -6,6 +6,7 @@ import argparse
 import dataclasses
 import difflib
 import math
+from numbers import Integral
 from typing import TYPE_CHECKING, Any
 
 from avglance.errors import ArgumentError
@@ -13,6 +14,7 @@ from avglance.errors import ArgumentError
 if TYPE_CHECKING:
     from avglance.media import Limits
 
+READING = ("limits", "audio_track", "audio_file", "threads", "rough")  # what a caller may say of reading
 AUDIO_WORDS = ("beside", "none")  # what --audio-file takes in place of a file's name
 
 
@@ -45,6 +47,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--in-process",
         action="store_true",
         help="decode in this process and start no other; a file that crashes the decoder then ends the run",
+    )
+
+
+def add_speed(parser: argparse.ArgumentParser) -> None:
+    """``--grid`` and ``--rough``."""
+    parser.add_argument(
+        "--grid",
+        choices=("exact", "keyframe", "auto"),
+        help="when snippets are looked at: at their centres; at the nearest keyframe, which is cheap to "
+        "decode; there only if it lies in the snippet (default: as the model was trained)",
+    )
+    parser.add_argument(
+        "--rough",
+        action="store_true",
+        help="decode without the codec's loop filter: quicker, pictures are a little blocky",
     )
 
 
@@ -98,3 +115,38 @@ def _number(name: str, text: str, *, whole: bool) -> float | int:
         hint = "a number above zero, such as 600 or 1e8"
         raise ArgumentError(f"{name}={text!r} is none", where="--limit", hint=hint)
     return max(1, round(value)) if whole else value
+
+
+def check_reading(reading: dict[str, Any]) -> None:
+    """Refuse options that no reader has, before the first file."""
+    from avglance.media import Limits
+
+    for name, value in reading.items():
+        if name not in READING:
+            near = difflib.get_close_matches(name, READING, n=1)
+            hint = f"did you mean {near[0]!r}? " if near else ""
+            hint += f"known: {', '.join(READING)}"
+            raise ArgumentError(f"no option is called {name!r}", where="tag", hint=hint)
+        if name in ("audio_track", "threads"):
+            if isinstance(value, bool) or not isinstance(value, Integral) or value < 0:
+                what = f"{name} must be a whole number of at least 0, got {value!r}"
+                raise ArgumentError(what, where="tag")
+        elif name == "rough" and not isinstance(value, bool):
+            raise ArgumentError(f"rough must be True or False, got {value!r}", where="tag")
+        elif name == "limits" and not isinstance(value, (Limits, type(None))):
+            hint = "for example Limits(max_decode_s=600)"
+            raise ArgumentError(f"limits must be avglance.Limits, got {value!r}", where="tag", hint=hint)
+
+
+def check_grid(grid: str | None) -> None:
+    """Refuse a grid that is none, before the first file."""
+    from avglance.views import check_grid
+
+    if grid is not None:
+        check_grid(grid, where="tag")
+
+
+def check_top(top: int) -> None:
+    """Refuse a number of labels that is none."""
+    if isinstance(top, bool) or not isinstance(top, int) or top < 1:
+        raise ArgumentError(f"top must be a whole number of at least 1, got {top!r}", where="tag")

@@ -14,7 +14,7 @@ import unicodedata
 from collections.abc import Mapping
 from typing import Any, TextIO
 
-from avglance.types import STAGES, Cost, Failure, Recognition, as_json
+from avglance.types import STAGES, Cost, Failure, GridUse, Recognition, as_json
 
 SCHEMA = 1
 TOY_BANNER = "this model knows only toy classes: its labels mean nothing for a real video"
@@ -188,10 +188,25 @@ def _spent(result: Recognition, ink: Ink) -> list[str]:
     )
     of = f" of {cost.whole_frames}" if cost.whole_frames else ""
     lines.append(f"  frames  {cost.frames_delivered}{of} looked at, {cost.frames_decoded} decoded on the way")
+    if result.grid.name != "exact" or result.grid.trained != "exact":
+        lines.append(f"  grid    {grid_words(result.grid, len(result.times))}")
     if result.budget:
         close = len(result.moments)
         lines.append(f"  looks   {close} of {len(result.times)}, allowed: {result.budget}")
     return lines
+
+
+def grid_words(grid: GridUse, snippets: int) -> str:
+    """On which grid a video was looked at.
+
+    >>> grid_words(GridUse("auto", "exact", 12, 16), 16)
+    'auto: 12 of 16 on keyframes (the model was trained on the exact grid)'
+    >>> grid_words(GridUse("keyframe", "keyframe", 16, 4), 16)
+    'keyframe: 16 of 16 on keyframes, 4 different pictures'
+    """
+    shared = f", {grid.pictures} different pictures" if grid.pictures < snippets else ""
+    other = f" (the model was trained on the {grid.trained} grid)" if grid.trained != grid.name else ""
+    return f"{grid.name}: {grid.on_keyframes} of {snippets} on keyframes{shared}{other}"
 
 
 def stage_names(by_stage: Mapping[str, object]) -> list[str]:
@@ -221,7 +236,7 @@ def as_record(result: Recognition | Failure) -> dict[str, Any]:
     named = ("unknown", "label_mode", "labels", "spans", "moments")
     record |= {name: as_json(getattr(result, name)) for name in named}
     record |= {"times": list(result.times), "saliency": list(result.saliency), "cost": cost}
-    record |= {"budget": result.budget}
+    record |= {"budget": result.budget, "grid": as_json(result.grid)}
     record |= {"duration_s": result.duration_s, "audio": condition.audio, "coverage": condition.coverage}
     record |= {"reasons": as_json(condition.reasons), "model": result.model, "system": result.system}
     record |= {"weights_sha256": result.weights_sha256, "reader": result.reader}

@@ -61,6 +61,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action=argparse.BooleanOptionalAction,
         help="stop looking when sure (default: with a budget in GMAC or s, where the model can)",
     )
+    reading.add_speed(parser)
     parser.add_argument("--json", action="store_true", help="one JSON object a line, also on a terminal")
     parser.add_argument("--report", type=Path, metavar="OUT.html", help="write a page to look at, one file")
     parser.add_argument("--force", action="store_true", help="replace OUT.html if it is there")
@@ -82,6 +83,8 @@ def run(args: argparse.Namespace) -> int:
         "exit_early": args.exit_early,
         "top": args.top,
         "threads": args.threads,
+        "grid": args.grid,
+        "rough": args.rough,
         **reading.reading(args),
     }
     files = list(expand(args.inputs))

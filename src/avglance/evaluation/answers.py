@@ -41,6 +41,7 @@ class Answer:
         unknown: whether the model says that nothing it knows is there.
         strange: whether that is true.
         said: of several labels a video, which classes it says are there, bool (C,); None: it gives one.
+        on_keyframes: how many snippets were looked at where a keyframe was sought out.
     """
 
     video: str
@@ -65,12 +66,18 @@ class Answer:
     unknown: bool = False
     strange: bool = False
     said: NDArray[np.bool_] | None = None
+    on_keyframes: int = 0
 
     def hit(self, k: int) -> bool | None:
         """Whether a true label is among the k best; None without labels, or where there are fewer classes."""
         if not self.labels or k > len(self.scores):
             return None
         return bool(metrics.top_k_hits(self.scores[None], self.target[None], k)[0])
+
+    @property
+    def pictures(self) -> int:
+        """At how many different times it was looked."""
+        return len(np.unique(self.times))
 
     def recall(self, k: int) -> float:
         """Moment recall, NaN where no event snippet is known."""
@@ -129,6 +136,8 @@ class Answer:
             "frames_delivered": self.frames[0],
             "frames_decoded": self.frames[1],
             "decode_s": round(self.decode_s, 6),
+            "on_keyframes": self.on_keyframes,
+            "pictures": self.pictures,
             "heard": self.heard,
         }
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -20,7 +20,7 @@ from avglance.systems.base import Decision, Steering, Stopping, System
 from avglance.systems.calibration import Judgement
 from avglance.systems.spans import spans_of
 from avglance.types import Failure, Span
-from avglance.views import FileView, View, file_to_square
+from avglance.views import FileView, Grid, View, ViewSettings, file_to_square
 
 Control = Literal["none", "swap_sound", "mute", "true_moments", "true_patches", "true_both", "uniform"]
 TELLING: tuple[Control, ...] = ("true_moments", "true_patches", "true_both")
@@ -45,7 +45,8 @@ class Batch:
 class Looks:
     """How every batch is looked at; with ``cache`` that is read in place of the files.
 
-    ``judge`` is what the card says about the scores, ``stop`` ends looks early.
+    ``judge`` is what the card says about the scores, ``stop`` ends looks early; ``grid``, if there is one,
+    stands in for the system's own, and files are decoded ``rough``.
     """
 
     system: System
@@ -55,6 +56,14 @@ class Looks:
     cache: Cache | None = None
     judge: Judgement = AS_THEY_ARE
     stop: Stopping | None = None
+    grid: Grid | None = None
+    rough: bool = False
+
+    @property
+    def view_settings(self) -> ViewSettings:
+        """How files are looked at: as the system wants them, but for ``grid`` if there is one."""
+        settings = self.system.view_settings
+        return settings if self.grid is None else replace(settings, grid=self.grid)
 
 
 @dataclass(frozen=True)
@@ -119,7 +128,7 @@ def _view(records: tuple[Record, ...], looks: Looks) -> FileView | CachedView:
     paths = [r.path for r in records]
     if looks.cache is not None:
         return CachedView(looks.cache, paths)
-    return FileView(paths, looks.system.view_settings, threads=1)
+    return FileView(paths, looks.view_settings, threads=1, rough=looks.rough)
 
 
 def _told(batch: Batch, files: FileView | CachedView, k: int) -> Steering:
@@ -198,6 +207,7 @@ def _answer(
         unknown=bool(arrays.unknown[b]),
         strange=record.unknown,
         said=None if arrays.said is None else arrays.said[b] & ~arrays.unknown[b],
+        on_keyframes=int(files.on_keyframes[b].sum()),
     )
 
 

@@ -43,6 +43,7 @@ class CachedView(TensorView):
         self.frames_delivered = np.zeros(len(wanted), dtype=np.int64)
         self.frames_decoded = np.zeros(len(wanted), dtype=np.int64)
         self.decode_s = np.zeros(len(wanted))
+        self.on_keyframes = np.zeros((len(wanted), cache.settings.snippets), dtype=bool)
 
     def box_px(self, b: int, box: ArrayLike) -> tuple[int, int, int, int]:
         """A box of video ``b`` in pixels of its file's picture."""

@@ -24,10 +24,11 @@ from avglance.evaluation.answers import Answer
 from avglance.evaluation.batch import STEERING, TELLING, Batch, Control, Looks, Spent, recognise_batch
 from avglance.evaluation.controls import shared_labels, sound_donors
 from avglance.evaluation.summary import Run, summarise
-from avglance.systems.base import Stopping, System
+from avglance.systems.base import Stopping
 from avglance.systems.calibration import Judgement
 from avglance.systems.store import saw
 from avglance.types import Failure
+from avglance.views import Grid, check_grid
 
 if TYPE_CHECKING:
     from avglance.systems.store import LoadedModel
@@ -54,6 +55,7 @@ class EvaluationSettings:
         seed: of the control's permutation and of the bootstrap.
         exits: in words, what lets a video have fewer looks than the budget; empty: nothing does.
         precision: of the encoders.
+        rough: files are decoded at reduced cost (``VideoReader``).
     """
 
     budget: int | None = None
@@ -64,6 +66,7 @@ class EvaluationSettings:
     seed: int = 0
     exits: str = ""
     precision: str = "float32"
+    rough: bool = False
 
     def __post_init__(self) -> None:
         for name in ("budget", "batch", "limit", "workers"):
@@ -96,6 +99,8 @@ def evaluate(
     sure: tuple[float, ...] | None = None,
     exits: str = "",
     precision: str = "float32",
+    grid: Grid | None = None,
+    rough: bool = False,
     progress: Progress | None = None,
 ) -> dict[str, Any]:
     """Figures of a model on a dataset, with their cost and one row a video: plain values, None for unknown.
@@ -113,6 +118,8 @@ def evaluate(
         sure: thresholds at which a video needs no further look; None: each gets all its looks.
         exits: what these thresholds are for, in words; goes into the settings.
         precision: that of the system's encoders, as it is given; goes into the settings.
+        grid: when snippets are looked at (``ViewSettings``); None: as the model was trained.
+        rough: decode files at reduced cost (``VideoReader``).
         cache: of this dataset, read in place of the files: quicker, without the clock of decoding.
         progress: called with videos done, videos in all, failures so far.
 
@@ -121,7 +128,8 @@ def evaluate(
         DataError: the model knows none of the dataset's classes.
     """
     words = "" if sure is None else exits or "given thresholds"
-    settings = EvaluationSettings(budget, batch, control, limit, workers, seed, words, precision)
+    settings = EvaluationSettings(budget, batch, control, limit, workers, seed, words, precision, rough)
+    _check_reading(grid, cache, rough=rough)
     system = model.system.eval()
     if device is not None:
         system = system.to(torch.device(device))
@@ -145,7 +153,8 @@ def evaluate(
     found = model.card.get("calibration")
     judge = Judgement.from_card(found, len(classes), labels=system.labels, where=str(model.folder))
     stop = None if sure is None else Stopping(sure)
-    looks = Looks(system, classes, k, float(model.card.get("span_threshold", 0.0)), cache, judge, stop)
+    threshold = float(model.card.get("span_threshold", 0.0))
+    looks = Looks(system, classes, k, threshold, cache, judge, stop, grid, rough)
     start, answers, seconds = time.perf_counter(), list[Answer | Failure](lost), dict[str, float]()
     failed = len(lost)
     for spent in _go(batches, looks, workers):
@@ -166,7 +175,7 @@ def evaluate(
             whole_macs=system.whole_macs(),
             seed=seed,
             about=_about(model, dataset)
-            | {"settings": asdict(settings) | _grid(system, k) | {"cached": cache is not None}},
+            | {"settings": asdict(settings) | _grid(looks) | {"cached": cache is not None}},
             calibrated="calibration" in model.card,
             label_mode=dataset.label_mode,
             notes={
@@ -176,6 +185,15 @@ def evaluate(
             },
         )
     )
+
+
+def _check_reading(grid: Grid | None, cache: Cache | None, *, rough: bool) -> None:
+    """Refuse a grid that is none, and ways to read files where none is read."""
+    if grid is not None:
+        check_grid(grid, where="evaluate")
+    if cache is not None and (grid is not None or rough):
+        hint = "leave the cache away: what it holds was read on the model's own grid, at full cost"
+        raise ArgumentError("grid and rough are for files", where="evaluate", hint=hint)
 
 
 def _check_truth(records: Sequence[Record], control: Control) -> None:
@@ -233,8 +251,10 @@ def _go(batches: Sequence[Batch], looks: Looks, workers: int) -> Iterator[Spent]
         pool.shutdown(cancel_futures=True)
 
 
-def _grid(system: System, k: int) -> dict[str, int]:
-    return {"budget": k, "snippets": system.view_settings.snippets}
+def _grid(looks: Looks) -> dict[str, Any]:
+    """How many snippets, when they are looked at, and when they were in training."""
+    used, own = looks.view_settings, looks.system.view_settings
+    return {"budget": looks.k, "snippets": used.snippets, "grid": used.grid, "trained_grid": own.grid}
 
 
 def _about(model: LoadedModel, dataset: Dataset) -> dict[str, Any]:

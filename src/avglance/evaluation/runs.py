@@ -23,10 +23,11 @@ from avglance.evaluation.trainings import RUN, Training, mapping, number, read_j
 EVALUATIONS = "eval*.json"
 SCHEMA = "avglance.evaluation/1"
 FIGURES = ("top1", "map", "moment_recall", "patch_hit", "span_iou")
-USUAL = ("budget", "batch", "limit", "workers", "seed", "snippets", "control", "cached")
+USUAL = ("budget", "batch", "limit", "workers", "seed", "snippets", "control", "cached", "trained_grid")
 """Settings that every evaluation has; any other one that is set makes another row."""
 DEPTH, MOST_FOLDERS = 4, 20_000
-_UNSET: tuple[Any, ...] = (None, False, "", "none", "float32", [], {})
+_UNSET: tuple[Any, ...] = (None, False, "", "none", "float32", "exact", [], {})
+"""Values that say nothing: evaluations in float32 and on the exact grid name them."""
 
 
 @dataclass(frozen=True)

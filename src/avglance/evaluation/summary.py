@@ -75,6 +75,10 @@ def summarise(run: Run) -> dict[str, Any]:
     found |= _labels(run) | _looks(run) | _cost(run) | run.notes
     found |= {"label_mode": run.label_mode, "leading": LEADING[run.label_mode]} | _said(run)
     found["verdicts"] = {v: sum(a.condition.verdict == v for a in run.answers) for v in ("ok", "degraded")}
+    found["keyframes"] = {
+        "snippets": _mean([a.on_keyframes for a in run.answers]),
+        "pictures": _mean([a.pictures for a in run.answers]),
+    }
     found["heard"] = sum(a.heard for a in run.answers)
     groups = clusters(a.group for a in run.answers)
     found["interval_groups"] = None if groups is None else len(set(groups))

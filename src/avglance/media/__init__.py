@@ -2,10 +2,11 @@
 
 from avglance.media.arrays import ArrayReader, VideoArray
 from avglance.media.check import CheckReport, check
+from avglance.media.frame import Frame
 from avglance.media.inputs import Source, local, source_name
 from avglance.media.isolated import Decoders, IsolatedReader
 from avglance.media.limits import Limits
-from avglance.media.reader import Frame, VideoReader
+from avglance.media.reader import VideoReader
 from avglance.media.side import BESIDE, NO_FILE
 from avglance.media.sniff import Sniffed, sniff
 from avglance.media.sound import SoundPiece

@@ -16,8 +16,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from avglance.errors import ArgumentError, MediaError, ShapeError
-from avglance.media.asked import check_stretch, finite_time, longest_side, wanted_times
-from avglance.media.reader import Frame
+from avglance.media.asked import check_stretch, known_times, longest_side, wanted_times
+from avglance.media.frame import Frame
 from avglance.media.sound import SoundPiece
 from avglance.media.upright import Turn, fit_inside, to_rgb
 from avglance.types import AudioTrack, MediaInfo, Reason
@@ -244,15 +244,17 @@ class ArrayReader:
         if self.sound_span is not None:
             yield *self.sound_span, False, True
 
-    def keyframe_near(self, time_s: float) -> float:
-        """The time of the picture nearest to ``time_s``: each stands for itself.
+    def keyframes_near(self, times: Sequence[float]) -> list[float | None]:
+        """The times of the pictures nearest to ``times``: each stands for itself.
 
         Raises:
             MediaError: there are no pictures (kind ``no_video``).
+            ArgumentError: a time is not finite.
         """
+        wanted = known_times(times, "keyframes_near")
         if not self._times.size:
             raise MediaError("there are no pictures", kind="no_video", where="<array>", hint="ask for sound")
-        return float(self._times[np.abs(self._times - finite_time(time_s)).argmin()])
+        return [float(self._times[np.abs(self._times - time).argmin()]) for time in wanted]
 
     def sound(self, start_s: float, end_s: float, *, rate_hz: int = 16_000) -> Iterator[SoundPiece]:
         """See ``VideoReader.sound``."""

@@ -9,6 +9,8 @@ from numpy.typing import NDArray
 
 from avglance.errors import ArgumentError
 
+_MOST_S = 1e9
+
 
 def wanted_times(times: Sequence[float]) -> NDArray[np.float64]:
     """The times as an array (n,).
@@ -36,15 +38,16 @@ def longest_side(max_side: int | None) -> int | None:
     return int(max_side)
 
 
-def finite_time(time_s: float) -> float:
-    """A time on the clock.
+def known_times(times: Sequence[float], where: str) -> NDArray[np.float64]:
+    """The times as an array (n,), none of them beyond what a container can count.
 
     Raises:
-        ArgumentError: it is not finite.
+        ArgumentError: one is not finite.
     """
-    if not np.isfinite(time_s):
-        raise ArgumentError(f"time_s={time_s} is not finite", where="keyframe_near", hint="give seconds")
-    return float(min(max(time_s, -1e9), 1e9))  # beyond that no container can count
+    wanted = np.asarray(times, dtype=np.float64).reshape(-1)
+    if not np.isfinite(wanted).all():
+        raise ArgumentError("times must be finite", where=where, hint="drop NaN and infinite times")
+    return np.clip(wanted, -_MOST_S, _MOST_S)
 
 
 def check_stretch(start_s: float, end_s: float, rate_hz: int) -> None:

@@ -22,10 +22,10 @@ from typing import Any, Self
 
 from avglance.errors import ArgumentError, AVGLanceError, MediaError
 from avglance.media import told
-from avglance.media.asked import check_stretch, finite_time, longest_side, wanted_times
+from avglance.media.asked import check_stretch, known_times, longest_side, wanted_times
 from avglance.media.child import Child, Gone
+from avglance.media.frame import Frame
 from avglance.media.limits import Limits
-from avglance.media.reader import Frame
 from avglance.media.side import BESIDE, NO_FILE
 from avglance.media.sound import SoundPiece
 from avglance.media.source import absolute, show
@@ -71,6 +71,7 @@ class Decoders:
         audio_track: int = 0,
         audio_file: str | os.PathLike[str] = BESIDE,
         threads: int = 0,
+        rough: bool = False,
     ) -> IsolatedReader:
         """A reader of the file, with the arguments of ``VideoReader``; it offers what that offers.
 
@@ -87,6 +88,7 @@ class Decoders:
             "audio_track": int(audio_track),
             "audio_file": beside if beside in (BESIDE, NO_FILE) else absolute(beside),
             "threads": int(threads),
+            "rough": bool(rough),
         }
         child = self._take()
         fresh = child.served == 0
@@ -340,11 +342,12 @@ class IsolatedReader:
         """See ``VideoReader.packets``."""
         return self._stream("packets", [])
 
-    def keyframe_near(self, time_s: float) -> float:
-        """See ``VideoReader.keyframe_near``."""
-        head, _ = self._ask("near", time=finite_time(time_s))
+    def keyframes_near(self, times: Sequence[float]) -> list[float | None]:
+        """See ``VideoReader.keyframes_near``."""
+        wanted = known_times(times, "keyframes_near").tolist()
+        head, _ = self._ask("near", times=wanted)
         with self._believing():
-            return told.number(head["time"])
+            return told.keyframes(head["times"], len(wanted))
 
     def sound(self, start_s: float, end_s: float, *, rate_hz: int = 16_000) -> Iterator[SoundPiece]:
         """See ``VideoReader.sound``."""

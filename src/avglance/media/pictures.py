@@ -6,7 +6,7 @@ Times in this file are the stream's own seconds; ``reader`` moves them to the cl
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import av.error
@@ -17,7 +17,8 @@ from avglance.media.spent import Spans, Spent
 from avglance.media.upright import Turn, square_size, turn_of
 
 _LONG_S = 60.0
-# containers whose index, once it reaches a time, names all its keyframes
+_SPARE_STEPS = 2.0  # pictures so close before the one wanted are decoded even if nothing needs them
+# containers whose index, once it goes beyond a time, names all keyframes up to there
 _FULL_INDEX = ("mov", "matroska", "avi")
 
 
@@ -29,10 +30,18 @@ class PictureTrack:
     """
 
     def __init__(
-        self, box: Any, index: int, *, reopen: Callable[[], Any], limits: Limits, threads: int, spent: Spent
+        self,
+        box: Any,
+        index: int,
+        *,
+        reopen: Callable[[], Any],
+        limits: Limits,
+        threads: int,
+        spent: Spent,
+        rough: bool = False,
     ) -> None:
         self.index, self._reopen, self._spent = index, reopen, spent
-        self._limits, self._threads = limits, threads
+        self._limits, self._threads, self._rough = limits, threads, rough
         spent.look_for_breaks(box)
         self._attach(box)
         self.lost = Spans()
@@ -60,6 +69,8 @@ class PictureTrack:
         codec.thread_count = self._threads
         codec.thread_type = "AUTO"
         codec.options = {**codec.options, "max_pixels": self._limits.libav_pixels}
+        if self._rough:
+            codec.options = {**codec.options, "skip_loop_filter": "all"}
         self._source = ShotSource(box, self.stream, self._spent)
 
     @property
@@ -118,12 +129,15 @@ class PictureTrack:
         if time < self.first_time - self._source.step_s - EPS_S:
             return None
         time = max(time, self.first_time)
+        source = self._source
+        source.spare_before, source.spared_s = time - _SPARE_STEPS * source.step_s, float("-inf")
         self._go_to(time, following)
-        while self.now is None or self.now.time < time - EPS_S:
-            coming = self.peek()
-            if coming is None or coming.time > time + EPS_S:
-                break
-            self.step()
+        self._step_to(time)
+        if self.now is not None and self.now.time < self._source.spared_s - EPS_S:  # it was held so long
+            self._source.spare_before = float("-inf")
+            self._reach(time, following)
+            self._step_to(time)
+        self._source.spare_before = float("-inf")
         shot = self.now
         if shot is None or shot.time > time + EPS_S:
             return None
@@ -133,6 +147,14 @@ class PictureTrack:
         beyond = shot.time < time - EPS_S and self._next is None and time >= shot.time + shot.duration - EPS_S
         return None if beyond else shot
 
+    def _step_to(self, time: float) -> None:
+        """Step on to the last shot that begins by ``time``."""
+        while self.now is None or self.now.time < time - EPS_S:
+            coming = self.peek()
+            if coming is None or coming.time > time + EPS_S:
+                break
+            self.step()
+
     def _go_to(self, time: float, following: float | None) -> None:
         """Seek where a keyframe lies between here and ``time``, or where ``time`` has passed."""
         here = self.now or self._next
@@ -140,6 +162,10 @@ class PictureTrack:
             return
         if here is not None and time >= here.time and not self._worth_seeking(time):
             return
+        self._reach(time, following)
+
+    def _reach(self, time: float, following: float | None) -> None:
+        """Go to where ``time`` can be stepped to from; seeks further back where that was not far enough."""
         back = 0.0
         while True:
             target = time - back
@@ -203,24 +229,30 @@ class PictureTrack:
         if source.raw or here is None or time <= here.time + source.step_s:
             return False
         key = self._index_key(time)
-        if key is not None and (key > source.sent_s + EPS_S or self._index_is_full()):
+        if key is not None and (key > source.sent_s + EPS_S or self._index_tells(time)):
             return key > source.sent_s + EPS_S
         return time - here.time > 1.5 * source.gop_s
 
     def _beyond_key(self, time: float, following: float) -> bool:
         """Whether another keyframe lies after ``time`` and at or before ``following``."""
         key, later = self._index_key(time), self._index_key(following)
-        if key is not None and later is not None and self._index_is_full():
+        if key is not None and later is not None and self._index_tells(following):
             return later > key + EPS_S
         return following - time > 1.5 * self._source.gop_s
 
     # ---- keyframes ----
 
-    def _index_is_full(self) -> bool:
-        name = self.box.format.name
-        if name.startswith("mov"):  # a fragmented file's index grows as it is read
-            return bool(self.stream.frames) and len(self.stream.index_entries) >= self.stream.frames
-        return bool(name.startswith(_FULL_INDEX))
+    def _index_tells(self, time: float) -> bool:
+        """Whether the index names the keyframes around ``time``: the whole of it is there, or goes beyond.
+
+        Matroska's is read at the first seek, or grows as the file is read, as that of a fragmented MP4 does.
+        """
+        name, entries = self.box.format.name, self.stream.index_entries
+        if name.startswith("mov"):
+            return bool(self.stream.frames) and len(entries) >= self.stream.frames
+        if not name.startswith(_FULL_INDEX) or not len(entries):
+            return False
+        return bool(entries[len(entries) - 1].timestamp * self._source.tick > time)
 
     def _index_key(self, time: float) -> float | None:
         """The index's time (decode time in MP4) of the keyframe at or before ``time``; None: unknown."""
@@ -237,20 +269,41 @@ class PictureTrack:
         """Presentation minus index time of keyframes: containers that index decode times need it."""
         return self._source.key_delay_s if self.box.format.name.startswith("mov") else 0.0
 
-    def keyframe_near(self, time: float) -> float:
-        """The presentation time of the keyframe nearest to ``time``; without an index, of the one before."""
-        before = self._key_at(time)
-        entries = self.stream.index_entries
-        wanted = self._ticks(time - self._delay()) + 1
-        after = entries.search_timestamp(wanted, backward=False) if len(entries) else -1
-        if after < 0:
-            return before
-        later = self._key_at(entries[after].timestamp * self._source.tick + self._delay())
-        return min((before, later), key=lambda key: abs(key - time))
+    def keyframes_near(self, times: Sequence[float]) -> list[float | None]:
+        """The presentation times of the keyframes nearest to ``times``; None: the stream cannot be sought.
+
+        Where no index tells what comes, it is the keyframe that a seek reaches: the one before, as a rule.
+        """
+        if self._source.raw:
+            return [None] * len(times)
+        known: dict[float, float] = {}  # where the index puts a keyframe -> where it truly is
+        return [self._keyframe_near(time, known) for time in times]
+
+    def _keyframe_near(self, time: float, known: dict[float, float]) -> float:
+        if self._index_tells(time):
+            found, near = list[float](), self._index_around(time) or [self.first_time]
+            claimed = [min(near, key=lambda key: abs(key - time))]
+        else:
+            found = [self._key_at(time)]  # the seek may bring the index along
+            claimed = [key for key in self._index_around(time) if key > found[0] + EPS_S]
+        for key in claimed:
+            if key not in known:
+                known[key] = self._key_at(key)
+            found.append(known[key])
+        return min(found, key=lambda key: abs(key - time))
+
+    def _index_around(self, time: float) -> list[float]:
+        """Where the index puts the last keyframe at or before ``time`` and the first one after it."""
+        entries, wanted, found = self.stream.index_entries, self._ticks(time - self._delay()), list[float]()
+        for ticks, backward in ((wanted, True), (wanted + 1, False)):
+            at = entries.search_timestamp(ticks, backward=backward) if len(entries) else -1
+            if at >= 0:
+                found.append(float(entries[at].timestamp * self._source.tick + self._delay()))
+        return found
 
     def _key_at(self, time: float) -> float:
         """The presentation time of the keyframe that a seek to ``time`` reaches."""
-        if self._source.raw or time <= self.first_time or not self._seek(time):
+        if time <= self.first_time or not self._seek(time):
             return self.first_time
         key = self.first_time
         for packet in read_packets(self.box, self.stream, self._spent):

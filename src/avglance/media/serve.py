@@ -110,7 +110,7 @@ class Server:
         return {}, []
 
     def _near(self, question: dict[str, Any]) -> Answer:
-        return {"time": self._reader.keyframe_near(question["time"])}, []
+        return {"times": self._reader.keyframes_near(question["times"])}, []
 
     def _reasons(self, question: dict[str, Any]) -> Answer:
         return {"reasons": [dataclasses.astuple(reason) for reason in self._reader.reasons]}, []

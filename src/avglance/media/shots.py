@@ -15,6 +15,7 @@ import av.error
 
 from avglance.media.breaks import demux
 from avglance.media.holes import Holes
+from avglance.media.spare import spare_of
 from avglance.media.spent import Spent
 
 EPS_S = 1e-6
@@ -112,6 +113,9 @@ class ShotSource:
         self.key_delay_s = 0.0  # presentation minus decode time of the last keyframe
         self.packets = 0  # whole ones that went to the decoder
         self.too_large = False
+        self.spare_before = float("-inf")  # pictures before this are not wanted for themselves
+        self.spared_s = float("-inf")  # the last one that was left out
+        self._is_spare = None if self.raw or self.ordered else spare_of(stream)
         self._holes = Holes(box)
         self._last_key: float | None = None
         self.restart(wait=False)
@@ -181,19 +185,30 @@ class ShotSource:
             self._wait = 0
         if self.sent_s == float("-inf") and stamp is not None and packet.is_keyframe:
             self._floor = stamp * self.tick
-        self.packets += not packet.is_corrupt
-        self._spent.frames_decoded += 1
         sent = packet.dts if packet.dts is not None else packet.pts
         if sent is not None and stamp is not None:
             self._see_hole(sent * self.tick, stamp * self.tick)
             self.sent_s, self._top_s = sent * self.tick, max(self._top_s, stamp * self.tick)
         if packet.is_keyframe and stamp is not None:
             self._see_key(packet, stamp * self.tick)
+        if stamp is not None and self._leave_out(packet, stamp * self.tick):
+            return False
+        self.packets += not packet.is_corrupt
+        self._spent.frames_decoded += 1
         if stamp is not None and not packet.is_discard:
             heapq.heappush(self._pending, stamp * self.tick)
             if packet.is_keyframe:
                 self._pending_keys.add(stamp * self.tick)
         self._fault |= packet.is_corrupt
+        return True
+
+    def _leave_out(self, packet: Any, time: float) -> bool:
+        """Whether a packet need not be decoded; then that is noted."""
+        if time >= self.spare_before or self._is_spare is None or packet.is_corrupt:
+            return False
+        if not self._is_spare(packet):
+            return False
+        self.spared_s = max(self.spared_s, time)
         return True
 
     def _see_hole(self, sent: float, stamp: float) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from types import TracebackType
 from typing import Protocol, Self
 
-from avglance.media.reader import Frame
+from avglance.media.frame import Frame
 from avglance.media.sound import SoundPiece
 from avglance.types import MediaInfo, Reason
 
@@ -48,8 +48,8 @@ class Reader(Protocol):
     def packets(self) -> Iterator[tuple[float, float, bool, bool]]:
         """(start, end, is a picture, whole) of every packet."""
 
-    def keyframe_near(self, time_s: float) -> float:
-        """The time of the keyframe nearest to another time."""
+    def keyframes_near(self, times: Sequence[float]) -> list[float | None]:
+        """The times of the keyframes nearest to times."""
 
     def sound(self, start_s: float, end_s: float, *, rate_hz: int = 16_000) -> Iterator[SoundPiece]:
         """A stretch of sound in pieces."""

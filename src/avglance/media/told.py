@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from avglance.errors import FAILURE_KINDS, ArgumentError, AVGLanceError, MediaError
-from avglance.media.reader import Frame
+from avglance.media.frame import Frame
 from avglance.media.sound import SoundPiece
 from avglance.types import AudioTrack, MediaInfo, Reason
 
@@ -50,6 +50,13 @@ def span(value: Any) -> tuple[float, float] | None:
         return None
     start, end = value
     return number(start), number(end)
+
+
+def keyframes(value: Any, many: int) -> list[float | None]:
+    """Times of keyframes, as many as were asked for; None where none is known."""
+    if len(value) != many:
+        raise ValueError("other keyframes than were asked for")
+    return [None if time is None else number(time) for time in value]
 
 
 def info(value: dict[str, Any], most_s: float) -> MediaInfo:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from avglance.views.grid import clip_start, snippet_centres
+from avglance.views.grid import clip_start, snap, snippet_centres
 from avglance.views.pictures import (
     crop_patches,
     file_to_square,
@@ -25,7 +25,7 @@ from avglance.views.sound import (
     logmel,
     mel_matrix,
 )
-from avglance.views.view import View, ViewSettings, check_places
+from avglance.views.view import GRIDS, Grid, View, ViewSettings, check_grid, check_places
 
 if TYPE_CHECKING:
     from avglance.views.fileview import FileView
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 __all__ = [
     "CLIP_S",
     "CLIP_SAMPLES",
+    "GRIDS",
     "LOGMEL_MACS",
     "LOG_OFFSET",
     "MEL_BANDS",
@@ -40,8 +41,10 @@ __all__ = [
     "RATE_HZ",
     "SILENCE",
     "FileView",
+    "Grid",
     "View",
     "ViewSettings",
+    "check_grid",
     "check_places",
     "clip_start",
     "crop_patches",
@@ -50,6 +53,7 @@ __all__ = [
     "mel_matrix",
     "resize",
     "resize_matrix",
+    "snap",
     "snippet_centres",
     "source_square",
     "square_to_file",

@@ -106,6 +106,11 @@ class FileView:
         return self._column("audible", False).astype(np.bool_)
 
     @property
+    def on_keyframes(self) -> NDArray[np.bool_]:
+        """Which snippets are looked at where a keyframe was sought out for them, shape (B, T)."""
+        return self._column("on_keyframes", False).astype(np.bool_)
+
+    @property
     def levels_db(self) -> NDArray[np.float64]:
         """RMS dBFS of each sound clip asked for (not below -120), NaN where nothing was heard; (B, T)."""
         return self._column("levels_db", np.nan).astype(np.float64)

@@ -36,6 +36,31 @@ def snippet_centres(duration_s: float, snippets: int) -> NDArray[np.float64]:
     return (np.arange(snippets, dtype=np.float64) + 0.5) * duration_s / snippets
 
 
+def snap(
+    duration_s: float, keys: NDArray[np.float64], *, inside: bool
+) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+    """The snippets' times moved to keyframes, and which of them were.
+
+    Args:
+        duration_s: D, seconds.
+        keys: the keyframe nearest to each of the T centres, seconds, NaN where none is known, shape (T,).
+        inside: only keyframes that lie in their own snippet, [t D / T, (t + 1) D / T): no two share one.
+
+    Returns:
+        Seconds, not falling, shape (T,), and bool (T,); the others keep their centre.
+
+    >>> snap(8.0, np.array([0.0, 4.0, 4.0, np.nan]), inside=True)
+    (array([1., 3., 4., 7.]), array([False, False,  True, False]))
+    """
+    snippets = len(keys)
+    moved = np.isfinite(keys)
+    if inside:
+        edges = np.arange(snippets + 1, dtype=np.float64) * duration_s / snippets
+        moved &= (keys >= edges[:-1]) & (keys < edges[1:])
+    times = np.where(moved, keys, snippet_centres(duration_s, snippets))
+    return np.maximum.accumulate(times), moved
+
+
 def clip_start(centre_s: float, duration_s: float) -> float:
     """Start of the sound clip (0.975 s) around a time.
 

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from avglance.errors import MediaError
 from avglance.media import Opener, Reader, VideoReader
 from avglance.types import NOTES, AudioState, Condition, MediaInfo, Reason
-from avglance.views.grid import clip_start, snippet_centres
+from avglance.views.grid import clip_start, snap, snippet_centres
 from avglance.views.pictures import source_square
 from avglance.views.sound import CLIP_S, CLIP_SAMPLES, MEL_BANDS, MEL_FRAMES, RATE_HZ, SILENCE, logmel
 from avglance.views.view import ViewSettings
@@ -46,7 +46,7 @@ class FileSnippets:
         self.reader: Reader = (opener or VideoReader)(path, **reading)
         try:
             self.info: MediaInfo = self.reader.info
-            self.times = self._grid()
+            self.times, self.on_keyframes = self._grid()
         except BaseException:
             self.reader.close()
             raise
@@ -63,11 +63,13 @@ class FileSnippets:
         ] = {}  # by time: on a keyframe grid snippets share frames
         self._mels: dict[int, NDArray[np.float32]] = {}
 
-    def _grid(self) -> NDArray[np.float64]:
-        times = snippet_centres(self.info.duration_s, self.settings.snippets)
-        if self.settings.grid == "keyframe" and self.info.has_video:
-            times = np.array([self.reader.keyframe_near(float(t)) for t in times], dtype=np.float64)
-        return times
+    def _grid(self) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+        """When the snippets are looked at, and which of these times are keyframes that were sought out."""
+        centres = snippet_centres(self.info.duration_s, self.settings.snippets)
+        if self.settings.grid == "exact" or not self.info.has_video:
+            return centres, np.zeros(len(centres), dtype=bool)
+        keys = np.array(self.reader.keyframes_near(centres.tolist()), dtype=np.float64)  # None becomes NaN
+        return snap(self.info.duration_s, keys, inside=self.settings.grid == "auto")
 
     def _maybe_visible(self) -> NDArray[np.bool_]:
         span = self.reader.picture_span

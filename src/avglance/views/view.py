@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Literal, Protocol, get_args
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from avglance.errors import ArgumentError, ShapeError
+
+Grid = Literal["exact", "keyframe", "auto"]
+"""When snippets are looked at; see ``ViewSettings``."""
+GRIDS: tuple[Grid, ...] = get_args(Grid)
 
 
 @dataclass(frozen=True)
@@ -23,7 +27,9 @@ class ViewSettings:
         patch_side: P, side of a patch in pixels of the source square.
         fit: "crop" cuts the centre square; "letterbox" keeps the whole picture between black bars
             (``resize_side`` is not used then).
-        grid: "exact" centres, or snapped to "keyframe" times.
+        grid: "exact": the snippets' centres; "keyframe": the keyframe nearest to each, which may lie in
+            another snippet, so that snippets share a picture where keyframes are rare; "auto": the keyframe
+            nearest to the centre where it lies in the snippet, else the exact centre.
     """
 
     snippets: int = 16
@@ -32,7 +38,7 @@ class ViewSettings:
     glance_side: int = 64
     patch_side: int = 96
     fit: Literal["crop", "letterbox"] = "crop"
-    grid: Literal["exact", "keyframe"] = "exact"
+    grid: Grid = "exact"
 
     def __post_init__(self) -> None:
         for name in ("snippets", "resize_side", "source_side", "glance_side", "patch_side"):
@@ -43,10 +49,7 @@ class ViewSettings:
                 )
         if self.fit not in ("crop", "letterbox"):
             raise ArgumentError(f"fit must be 'crop' or 'letterbox', got {self.fit!r}", where="ViewSettings")
-        if self.grid not in ("exact", "keyframe"):
-            raise ArgumentError(
-                f"grid must be 'exact' or 'keyframe', got {self.grid!r}", where="ViewSettings"
-            )
+        check_grid(self.grid, where="ViewSettings")
         if self.fit == "crop" and self.source_side > self.resize_side:
             raise ArgumentError(
                 f"source_side {self.source_side} does not fit into resize_side {self.resize_side}",
@@ -59,6 +62,16 @@ class ViewSettings:
                 where="ViewSettings",
                 hint="lower patch_side, or raise source_side",
             )
+
+
+def check_grid(grid: str, *, where: str) -> None:
+    """See that a grid is one.
+
+    Raises:
+        ArgumentError: it is none.
+    """
+    if grid not in GRIDS:
+        raise ArgumentError(f"grid must be one of {', '.join(GRIDS)}, got {grid!r}", where=where)
 
 
 class View(Protocol):
