@@ -49,17 +49,17 @@ def clip(path: Path) -> Path:
     return write_mp4(path, pictures, rate=RATE, sound=sound, sound_rate_hz=RATE_HZ)
 
 
-def repeat(source: Path, target: Path, seconds: int) -> Path:
-    """The packets of ``source`` again and again, moved in time."""
+def repeat(source: Path, target: Path, seconds: int, *, stride_s: float = STRIDE_S) -> Path:
+    """The packets of ``source`` again and again, each time moved by ``stride_s``."""
     with av.open(str(target), "w") as out:
         with av.open(str(source)) as first:
             streams = [out.add_stream_from_template(stream) for stream in first.streams]
-        for turn in range(round(seconds / STRIDE_S)):
+        for turn in range(round(seconds / stride_s)):
             with av.open(str(source)) as again:
                 for packet in again.demux():
                     if packet.dts is None:
                         continue
-                    move = round(turn * STRIDE_S / packet.time_base)
+                    move = round(turn * stride_s / packet.time_base)
                     packet.pts, packet.dts = packet.pts + move, packet.dts + move
                     packet.stream = streams[packet.stream_index]
                     out.mux(packet)

@@ -34,7 +34,7 @@ def decoded_by_libav(path):
         return sum(1 for _ in box.decode(video=0))
 
 
-@pytest.mark.parametrize("container", ["mp4", "mkv", "ts", "avi"])
+@pytest.mark.parametrize("container", ["mp4", "mkv", "ts"])
 def test_spare_pictures_are_those_that_libav_leaves_out(film, tmp_path, container):
     path = film if container == "mp4" else remux(film, tmp_path / f"x.{container}")
     spare = spare_packets(path)
