@@ -3,9 +3,8 @@
     python benchmarks/grid_answers.py MODEL DATA [--split NAME] [--limit N] [--budget K]
                                       [--grids exact keyframe auto] [--out FILE.json]
 
-Evaluates the model on the files of the dataset once a grid, as ``avglance eval --grid`` does, and holds every
-grid against the first: top-1 of both, answers that stay (of all videos; unknown is an answer too), videos that
-are lost and won, and how far the snippets moved. What is left of it is printed and, with --out, kept.
+Evaluates the model on the files of the dataset once a grid, as ``avglance eval --grid`` does, and holds
+every grid against the first: answers that stay (unknown is an answer too), and videos that are lost and won.
 """
 
 from __future__ import annotations

@@ -12,7 +12,7 @@ import pytest
 import avglance
 from avglance.app import api
 from avglance.errors import ArgumentError, CheckpointError, MediaError
-from avglance.types import STAGES, Failure, Label, Recognition
+from avglance.types import STAGES, Failure, GridUse, Label, Recognition
 
 
 @pytest.fixture(scope="module")
@@ -349,3 +349,32 @@ def test_a_gpu_answers_as_the_cpu_does(random_model: Path, clip: Path, model: ap
     ours, theirs = model.tag(clip, top=20), avglance.load(random_model, device="cuda").tag(clip, top=20)
     mine = {label.name: label.score for label in ours.labels}
     assert all(abs(mine[label.name] - label.score) < 1e-3 for label in theirs.labels)
+
+
+def test_the_grid_is_a_choice_of_the_call_or_of_the_model(
+    random_model: Path, model: api.Model, clip: Path
+) -> None:
+    """The clip of 4 s has keyframes at 0 and 2 s; a snippet lasts a quarter of a second."""
+    assert model.tag(clip).grid == GridUse("exact", "exact", 0, 16)
+    keys = model.tag(clip, grid="keyframe", rough=True)
+    assert keys.grid == GridUse("keyframe", "exact", 16, 2)
+    assert keys.times == pytest.approx((0.0,) * 4 + (2.0,) * 12)
+    assert {m.time_s for m in keys.moments} <= set(keys.times)
+    assert keys.cost.frames_delivered == 2
+    auto = avglance.load(random_model, device="cpu", grid="auto")
+    found = auto.tag(clip)
+    assert found.grid == GridUse("auto", "exact", 2, 16)
+    assert sorted(set(found.times) - set(model.tag(clip).times)) == pytest.approx([0.0, 2.0])
+    assert auto.tag(clip, grid="exact").grid.on_keyframes == 0
+
+
+def test_a_grid_that_is_none_is_refused(random_model: Path, model: api.Model, clip: Path) -> None:
+    for call in (
+        lambda: model.tag(clip, grid="keyframes"),  # type: ignore[arg-type]
+        lambda: next(model.tag_many([clip], grid="")),  # type: ignore[arg-type]
+        lambda: avglance.load(random_model, grid="fast"),  # type: ignore[arg-type]
+    ):
+        with pytest.raises(ArgumentError, match="grid must be one of exact, keyframe, auto"):
+            call()
+    with pytest.raises(ArgumentError, match="rough must be True or False"):
+        model.tag(clip, rough="yes")

@@ -281,3 +281,20 @@ def test_what_eval_cannot_spend_is_refused(world, model, sure_model, capsys):
     ):
         assert cli.main(["eval", str(folder), str(world), "--limit", "1", "--quiet", *budget]) == 2
         assert said in capsys.readouterr().err
+
+
+def test_another_grid_is_told_in_the_table_and_kept(world, model, tmp_path, capsys):
+    out = tmp_path / "keys.json"
+    words = ["eval", str(model), str(world), "--quiet", "--limit", "2", "--grid", "keyframe", "--rough"]
+    assert cli.main([*words, "--out", str(out)]) == 0
+    shown = capsys.readouterr().out
+    assert re.search(r"grid keyframe: 16\.0 of 16 snippets on keyframes, \d+\.\d different pictures; ", shown)
+    assert "the model was trained on the exact grid" in shown
+    assert "decoded without the loop filter" in shown
+    found = json.loads(out.read_text())
+    assert found["command"].endswith("--limit 2 --grid keyframe --rough")
+    assert found["settings"]["grid"] == "keyframe"
+    for row in found["rows"]:
+        assert row["frames_delivered"] == row["pictures"] < row["on_keyframes"] == 16
+    assert cli.main([*words, "--cache", str(tmp_path / "cache")]) == 2
+    assert "--grid and --rough are for files" in capsys.readouterr().err

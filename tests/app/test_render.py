@@ -10,7 +10,7 @@ import math
 import pytest
 
 from avglance.app import render
-from avglance.types import STAGES, Condition, Cost, Failure, Label, Reason
+from avglance.types import STAGES, Condition, Cost, Failure, GridUse, Label, Reason
 
 
 def test_every_control_character_is_stripped() -> None:
@@ -181,3 +181,15 @@ def test_unknown_comes_first_and_without_a_number(make_answer) -> None:
     assert record["labels"][0] == {"name": "unknown", "score": 1.0}
     alone = render.table(make_answer(labels=names[:1], unknown=True), render.Ink(io.StringIO()))
     assert "if it had to" not in alone
+
+
+def test_the_grid_is_told_where_it_is_not_simply_the_exact_one(make_answer, terminal) -> None:
+    ink = render.Ink(terminal, {"NO_COLOR": "1"})
+    assert "  grid" not in render.table(make_answer(), ink)
+    answer = make_answer(grid=GridUse("auto", "exact", 12, 16))
+    shown = render.table(answer, ink)
+    assert "  grid    auto: 12 of 16 on keyframes (the model was trained on the exact grid)" in shown
+    told = {"name": "auto", "trained": "exact", "on_keyframes": 12, "pictures": 16}
+    assert json.loads(render.json_line(answer))["grid"] == told
+    back = make_answer(grid=GridUse("exact", "keyframe", 0, 16))
+    assert "trained on the keyframe grid" in render.table(back, ink)

@@ -44,7 +44,7 @@ class FakeFiles:
     made: ClassVar[list[FakeFiles]] = []
     world: ClassVar[dict[str, Planted]] = {}
 
-    def __init__(self, paths, settings: ViewSettings, *, threads: int = 0) -> None:
+    def __init__(self, paths, settings: ViewSettings, *, threads: int = 0, rough: bool = False) -> None:
         self.planted = [self.world[Path(p).name] for p in paths]
         self.settings, n = settings, len(paths)
         self.times = np.tile(snippet_centres(DURATION_S, settings.snippets), (n, 1))
@@ -58,7 +58,11 @@ class FakeFiles:
         info = MediaInfo(DURATION_S, 320, 240, 10.0, False, "mp4", "h264")
         self.infos = [None if p.broken else info for p in self.planted]
         self.frames_delivered, self.frames_decoded = np.zeros(n, np.int64), np.zeros(n, np.int64)
-        self.decode_s = np.full(n, 0.25)
+        self.decode_s, self.rough = np.full(n, 0.25), rough
+        moved = (
+            np.arange(settings.snippets) % 4 > 0 if settings.grid != "exact" else np.zeros(settings.snippets)
+        )
+        self.on_keyframes = np.tile(moved.astype(bool), (n, 1))
         self.heard = np.zeros((n, settings.snippets), bool)
         self.closed = False
         self.made.append(self)

@@ -343,3 +343,13 @@ def test_the_baseline_is_the_row_of_more_trainings_whatever_the_cache(tmp_path):
     assert "from a cache" in note
     one = compare([tmp_path / "deaf" / "seed0"], baseline="deaf@4").tables[0]
     assert not one.rows[one.baseline].cached, "with as many trainings the row from the files"
+
+
+def test_unlike_grids_are_rows_of_their_own(tmp_path):
+    hits = hits_of(6, 10)
+    grid = {"settings.grid": "exact", "settings.trained_grid": "exact", "settings.rough": False}
+    own = write(tmp_path / "eval_own.json", evaluation(hits))  # as it was before there were grids
+    named = evaluation(hits, **grid | {"settings.budget": 8})
+    keys = evaluation(hits, **grid | {"settings.grid": "keyframe", "settings.rough": True})
+    files = [own, write(tmp_path / "eval_k8.json", named), write(tmp_path / "eval_keys.json", keys)]
+    assert [read_evaluation(file).extras for file in files] == [(), (), ("grid keyframe", "rough")]

@@ -289,3 +289,19 @@ def test_evenly_spaced_moments_are_of_a_fixed_number_of_looks():
     with pytest.raises(ArgumentError, match="evenly spaced moments take a fixed number of looks") as error:
         evaluate(model(), world(planted(2)), budget=2, control="uniform", sure=(0.5, 0.5))
     assert "--no-exit" in error.value.hint
+
+
+def test_another_grid_than_the_models_own_is_asked_of_files_and_noted():
+    own = evaluate(model(), world(planted()))
+    assert {FakeFiles.made[-1].settings.grid, own["settings"]["grid"], own["settings"]["trained_grid"]} == {
+        "exact"
+    }
+    assert own["keyframes"] == {"snippets": 0.0, "pictures": float(SNIPPETS)}
+    found = evaluate(model(), world(planted()), grid="auto", rough=True)
+    assert (FakeFiles.made[-1].settings.grid, FakeFiles.made[-1].rough) == ("auto", True)
+    settings = found["settings"]
+    assert (settings["grid"], settings["trained_grid"], settings["rough"]) == ("auto", "exact", True)
+    assert found["keyframes"]["snippets"] == SNIPPETS * 3 / 4
+    assert found["rows"][0]["on_keyframes"] == SNIPPETS * 3 // 4
+    with pytest.raises(ArgumentError, match="grid must be one of exact, keyframe, auto"):
+        evaluate(model(), world(planted()), grid="keyframes")
