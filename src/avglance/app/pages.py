@@ -35,7 +35,7 @@ def fill(template: str, *, styles: Sequence[str], **values: object) -> str:
         lstrip_blocks=True,
     )
     house.filters |= {"clean": render.clean, "clock": render.clock, "pct": percent}
-    house.filters |= {"duration": render.duration, "gmacs": render.gmacs}
+    house.filters |= {"duration": render.duration, "gmacs": render.gmacs, "grid": render.grid_words}
     style = "".join((TEMPLATES / name).read_text(encoding="utf-8") for name in styles)
     digest = base64.b64encode(hashlib.sha256(style.encode("utf-8")).digest()).decode("ascii")
     return house.get_template(template).render(

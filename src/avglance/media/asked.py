@@ -47,7 +47,7 @@ def known_times(times: Sequence[float], where: str) -> NDArray[np.float64]:
     wanted = np.asarray(times, dtype=np.float64).reshape(-1)
     if not np.isfinite(wanted).all():
         raise ArgumentError("times must be finite", where=where, hint="drop NaN and infinite times")
-    return np.clip(wanted, -_MOST_S, _MOST_S)
+    return np.asarray(np.clip(wanted, -_MOST_S, _MOST_S), dtype=np.float64)
 
 
 def check_stretch(start_s: float, end_s: float, rate_hz: int) -> None:

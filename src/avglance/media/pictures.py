@@ -42,6 +42,7 @@ class PictureTrack:
     ) -> None:
         self.index, self._reopen, self._spent = index, reopen, spent
         self._limits, self._threads, self._rough = limits, threads, rough
+        self._spares = True  # whether pictures that no other needs are left out on the way to what is wanted
         spent.look_for_breaks(box)
         self._attach(box)
         self.lost = Spans()
@@ -130,14 +131,18 @@ class PictureTrack:
             return None
         time = max(time, self.first_time)
         source = self._source
-        source.spare_before, source.spared_s = time - _SPARE_STEPS * source.step_s, float("-inf")
+        if self._spares:
+            source.spare_before, source.spared_s = time - _SPARE_STEPS * source.step_s, float("-inf")
         self._go_to(time, following)
         self._step_to(time)
-        if self.now is not None and self.now.time < self._source.spared_s - EPS_S:  # it was held so long
-            self._source.spare_before = float("-inf")
+        self._source.spare_before = float("-inf")
+        if self.now is not None and self.now.time < self._source.spared_s - EPS_S:
+            self._spares = (
+                False  # pictures are held longer than the rate says: one that is wanted was left out
+            )
+            self._source.spared_s = float("-inf")
             self._reach(time, following)
             self._step_to(time)
-        self._source.spare_before = float("-inf")
         shot = self.now
         if shot is None or shot.time > time + EPS_S:
             return None
