@@ -2,7 +2,7 @@
 
     python benchmarks/shortcuts.py FILE... [--packets 450] [--rounds 3] [--out FILE.json]
 
-For each file, on its keyframes alone and on its first packets: everything; without the loop filter (``rough``);
+On the keyframes and on the first packets of each file: everything; without the loop filter (``rough``);
 without pictures that no other needs (what readers leave out on the way to a picture); both; at half and a
 quarter of the size, where the codec can (readers do not: it was slower at half the size). The ways take turns
 in every round; gains are medians of the ratios within a round.
