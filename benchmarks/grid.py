@@ -169,6 +169,14 @@ def memory(args: argparse.Namespace) -> list[dict[str, Any]]:
     return found
 
 
+def command(args: argparse.Namespace) -> str:
+    """What gives these figures again, without the folders of one machine."""
+    words = ["python benchmarks/grid.py"]
+    for name in ("lengths", "keys", "grids"):
+        words.append(f"--{name} {' '.join(map(str, getattr(args, name)))}")
+    return " ".join([*words, f"--rounds {args.rounds}", *["--no-memory"] * args.no_memory])
+
+
 def main(arguments: list[str]) -> int:
     """Measure, print and keep."""
     parser = argparse.ArgumentParser(
@@ -190,7 +198,7 @@ def main(arguments: list[str]) -> int:
     args.folder.mkdir(parents=True, exist_ok=True)
     rows = measure(args)
     found = {
-        "command": f"python benchmarks/grid.py {' '.join(arguments)}",
+        "command": command(args),
         "rows": rows,
         "ratios": {what: ratios(rows, what) for what in ("processor_s", "clock_s")},
         "memory": [] if args.no_memory else memory(args),

@@ -101,7 +101,9 @@ def main(arguments: list[str]) -> int:
             ]
             print(f"| {path.name} | {found[-1]['codec']} | {what} | {' | '.join(cells)} |", flush=True)
     if args.out is not None:
-        kept = {"command": f"python benchmarks/shortcuts.py {' '.join(arguments)}", "files": found}
+        names = " ".join(path.name for path in args.files)
+        how = f"--packets {args.packets} --rounds {args.rounds}"
+        kept = {"command": f"python benchmarks/shortcuts.py {names} {how}", "files": found}
         args.out.write_text(json.dumps(kept, indent=1) + "\n", encoding="utf-8")
     return 0
 
