@@ -45,7 +45,7 @@ class VideoReader:
         audio_file: a file whose sound is heard in place of its own; ``beside``: the one of the same name
             (``x.wav`` beside ``x.mp4``) where it declares no sound; ``none``: never another file.
         threads: decoder threads, 0: as many as there are cores.
-        rough: leave out the codec's loop filter, which smooths the edges of blocks: quicker by 10 to 60 %,
+        rough: leave out the codec's loop filter, which smooths the edges of blocks: quicker by 5 to 60 %,
             and the pictures are a little blocky.
 
     Raises:
