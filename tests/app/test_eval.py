@@ -11,6 +11,7 @@ import pytest
 
 from avglance.app import cli
 from avglance.app import eval as command
+from avglance.app.eval_table import SOUND
 
 VIDEOS = 5
 
@@ -127,7 +128,7 @@ def test_controls_reach_the_model(world, model, capsys, tmp_path, option, contro
     common = ["eval", str(model), str(world), "--quiet", "--limit", "4"]
     assert cli.main([*common, "--out", str(own)]) == 0
     assert cli.main([*common, "--out", str(other), option]) == 0
-    assert f"sound: {command.SOUND[control]}" in capsys.readouterr().out
+    assert f"sound: {SOUND[control]}" in capsys.readouterr().out
     first, second = json.loads(own.read_text()), json.loads(other.read_text())
     assert second["settings"]["control"] == control
     for a, b in zip(first["rows"], second["rows"], strict=True):

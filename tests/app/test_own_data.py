@@ -10,7 +10,7 @@ from tests.evaluation.made_runs import evaluation, write
 from tests.training.worlds import NANO, SECONDS, write_tiny
 
 from avglance.app import cli, train
-from avglance.app.eval import data_name
+from avglance.app.eval_table import data_name
 from avglance.data.records import read_dataset, read_training
 from avglance.training.runfolder import write_split
 

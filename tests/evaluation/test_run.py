@@ -10,7 +10,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from avglance.app.eval import table
+from avglance.app.eval_table import table
 from avglance.app.render import Ink
 from avglance.errors import ArgumentError, DataError
 from avglance.evaluation import EvaluationSettings, batch, evaluate
