@@ -185,7 +185,7 @@ def whole_part(at: Places) -> list[Step]:
     return steps
 
 
-EACH = {"avgn": 2, "tsn": 1, "deaf": 1}
+EACH = {"plain": {"avgn": 2, "tsn": 1, "deaf": 1}, "half": {"avgn": 1, "tsn": 0, "deaf": 1}}
 """How many evaluations of a row each seed has; those behind are of the first seed alone."""
 
 
@@ -205,8 +205,8 @@ def spliced_part(name: str, *options: str) -> Callable[[Places], list[Step]]:
         made = [splice(at, name, split, *options) for split in ("train", "test")]
         for seed in SEEDS:
             for row, asked in looks.items():
-                made.append(at.train(name, row, seed))
-                some = asked if seed == SEEDS[0] else asked[: EACH[row]]
+                some = asked if seed == SEEDS[0] else asked[: EACH[name][row]]
+                made += [at.train(name, row, seed)] if some else []
                 made += [look(at, name, row, seed, *words) for words in some]
         return made
 
