@@ -1,9 +1,11 @@
 """Puts a trained model into the package, with the figures of an evaluation on its card.
 
-    python benchmarks/ship.py RUN EVAL.json NAME [--worlds DIR] [--runs DIR]
+    python benchmarks/ship.py RUN EVAL.json NAME [--worlds DIR] [--runs DIR] [--half] [--use TEXT]
+        [--test TEXT] [--license TEXT] [--command TEXT]
 
 RUN is a run folder of ``avglance train``, EVAL.json what ``avglance eval RUN/model TEST --out`` wrote of it,
-NAME the folder in the package. Folders of this machine are written as "worlds" and "runs".
+NAME the folder in the package. Folders of this machine are written as "worlds" and "runs". With --half the
+weights are kept in 16 bits; then record the answer of `avglance selftest` again.
 """
 
 from __future__ import annotations
@@ -14,6 +16,9 @@ import shutil
 import sys
 from hashlib import sha256
 from pathlib import Path
+
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
 
 MODELS = Path(__file__).resolve().parents[1] / "src" / "avglance" / "models"
 FIGURES = ("top1", "top1_interval", "top5", "map", "moment_recall", "patch_hit", "span_iou", "videos")
@@ -27,6 +32,14 @@ def shortened(text: str, worlds: Path, runs: Path) -> str:
     return text
 
 
+def halve(file: Path) -> None:
+    """Keeps the real numbers of a file of weights in 16 bits."""
+    with safe_open(file, "pt") as held:
+        header = held.metadata()
+    tensors = {name: x.half() if x.is_floating_point() else x for name, x in load_file(file).items()}
+    save_file(tensors, file, metadata=header)
+
+
 def main(arguments: list[str]) -> int:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -36,6 +49,11 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("name")
     parser.add_argument("--worlds", type=Path, default=Path("worlds"))
     parser.add_argument("--runs", type=Path, default=Path("runs"))
+    parser.add_argument("--half", action="store_true", help="weights in 16 bits")
+    parser.add_argument("--use", default=USE, help="what it is for, and what it does not know")
+    parser.add_argument("--test", default="GlanceWorld, generator seed 2", help="what EVAL.json measured on")
+    parser.add_argument("--license", help="of the model, where its data bind it")
+    parser.add_argument("--command", help="that makes the model from nothing")
     args = parser.parse_args(arguments)
     source, target = args.run / "model", MODELS / args.name
     found = json.loads(args.evaluation.read_text(encoding="utf-8"))
@@ -47,17 +65,22 @@ def main(arguments: list[str]) -> int:
     shutil.rmtree(target, ignore_errors=True)
     shutil.copytree(source, target)
     card = json.loads((target / "card.json").read_text(encoding="utf-8"))
-    card["intended_use"] = USE
+    card["intended_use"] = args.use
+    card |= {"license": args.license} if args.license else {}
+    card |= {"made_by": args.command} if args.command else {}
     card["metrics"]["test"] = {name: found[name] for name in FIGURES} | {
         "k": found["settings"]["budget"],
         "gmacs": found["gmacs"]["total"],
-        "data": "GlanceWorld, generator seed 2",
+        "data": args.test,
         "command": found["command"],
     }
     text = shortened(json.dumps(card, indent=1, sort_keys=True), args.worlds, args.runs) + "\n"
     (target / "card.json").write_text(text, encoding="utf-8")
+    if args.half:
+        halve(target / "model.safetensors")
     sums = json.loads((target / "checksums.json").read_text(encoding="utf-8"))
-    sums["card.json"] = sha256(text.encode()).hexdigest()
+    for name in sums:
+        sums[name] = sha256((target / name).read_bytes()).hexdigest()
     (target / "checksums.json").write_text(
         json.dumps(sums, indent=1, sort_keys=True) + "\n", encoding="utf-8"
     )

@@ -3,11 +3,11 @@
     python benchmarks/ucf.py [PART ...] --clips CLIPS.csv --weights picture=P.safetensors
         --weights sound=S.safetensors --weights focus=F.safetensors [--estimate] [--only-keep]
 
-PART is whole, plain, half, exits, calibration or own; none: all of them. CLIPS.csv has the columns path,
-label, group and split (train, test, background), as `avglance data splice` takes it. Encoders are frozen,
-three seeds. Prints first how long what is missing takes, roughly. Each command goes on where it was broken
-off, and what is done is not done again. A part that is whole leaves its figures in docs/results, and
-benchmarks/results_page.py makes the page of them.
+PART is whole, plain, half, exits, calibration, own or model (the shipped one); none: all of them. CLIPS.csv
+has the columns path, label, group and split (train, test, background), as `avglance data splice` takes it.
+Encoders are frozen, three seeds. Prints first how long what is missing takes, roughly. Each command goes on
+where it was broken off, and what is done is not done again. A part that is whole leaves its figures in
+docs/results, and benchmarks/results_page.py makes the page of them.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ from glanceworld import Step, command
 from results_page import write_pages
 from results_rows import KEPT, WIDE, K, T
 from ucf_kept import keep_calibration, keep_comparison, uncalibrated
+from ucf_model import combined, model_part, ship
 
 from avglance.app.ablate import cores
 from avglance.app.compare_table import long_time
@@ -279,11 +280,13 @@ PARTS: dict[str, tuple[Callable[[Places], list[Step]], Callable[[Places], None]]
     "exits": (exits_part, lambda at: keep_comparison("exits", at, f"avgn@{WIDE}", runs="plain")),
     "calibration": (calibration_part, lambda at: keep_calibration(at, SEEDS)),
     "own": (own_part, keep_own),
+    "model": (model_part, ship),
 }
 
 
 OURS: dict[str, Callable[..., None]] = {
     "clips_table": clips_table,
+    "combined": combined,
     "own_folder": own_folder,
     "uncalibrated": lambda at, model, out: uncalibrated(model, out),
 }

@@ -307,3 +307,22 @@ def test_no_class_is_called_unknown(tmp_path):
         save_model(
             checks.small_system("tsn_nano"), tmp_path / "m", classes=["unknown", *CLASSES_7[1:]], card={}
         )
+
+
+def test_weights_kept_in_sixteen_bits_are_read(tmp_path):
+    from safetensors.torch import load_file, save_file
+
+    system = checks.small_system("avgn_nano")
+    folder = save_model(system, tmp_path / "m", classes=[f"c{n}" for n in range(checks.C)], card={})
+    file = folder / "model.safetensors"
+    with safe_open(file, "pt") as held:
+        header = held.metadata()
+    halved = {name: x.half() if x.is_floating_point() else x for name, x in load_file(file).items()}
+    save_file(halved, file, metadata=header)
+    sums = json.loads((folder / "checksums.json").read_text())
+    sums[file.name] = hashlib.sha256(file.read_bytes()).hexdigest()
+    (folder / "checksums.json").write_text(json.dumps(sums))
+    found = load_model(folder).system.state_dict()
+    for name, x in system.state_dict().items():
+        assert found[name].dtype == x.dtype
+        torch.testing.assert_close(found[name], x, rtol=1e-3, atol=1e-3)

@@ -326,11 +326,8 @@ def _header(path: Path) -> dict[str, str]:
     except (SafetensorError, OSError) as e:
         raise CheckpointError(f"not a safetensors file ({e})", where=str(path)) from e
     if header.get("format") != FORMAT:
-        raise CheckpointError(
-            f"format {header.get('format')!r} is not known",
-            where=str(path),
-            hint=f"this version reads {FORMAT}",
-        )
+        what, hint = f"format {header.get('format')!r} is not known", f"this version reads {FORMAT}"
+        raise CheckpointError(what, where=str(path), hint=hint)
     return header
 
 
@@ -371,10 +368,11 @@ def _settings(kind: type, values: dict[str, Any]) -> Any:
 
 
 def _fill(system: System, path: Path) -> None:
-    """Loads the weights; every name, shape and type must fit."""
+    """Loads the weights; every name, shape and type must fit, but for real numbers kept in 16 bits."""
     want = system.state_dict()
     with safe_open(path, framework="pt") as file:
-        got = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  (no mapping)
+        kept = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  (no mapping)
+    got = {name: x.float() if x.dtype == torch.float16 else x for name, x in kept.items()}
     if missing := sorted(want.keys() - got.keys()):
         raise CheckpointError(f"{len(missing)} weights are missing, first {missing[0]!r}", where=str(path))
     if extra := sorted(got.keys() - want.keys()):
