@@ -25,8 +25,8 @@ NAME = "avgn_mobile.ucf7"
 SPLICES = 400  # of the thousand: a step of all encoders takes some ten times one of frozen ones
 USE = (
     "Knows seven classes of UCF-101 by sight and sound, in short clips and in longer videos where they come "
-    "among other things: Archery, BasketballDunk, CricketBowling, CricketShot, PlayingCello, PlayingSitar "
-    "and Surfing. A beginning for classes of one's own (avglance train FOLDER). It knows nothing else: what it "
+    "among other things: Archery, BasketballDunk, CricketBowling, CricketShot, PlayingCello, PlayingSitar, "
+    "Surfing. A beginning for classes of one's own (avglance train FOLDER). It knows nothing else: what it "
     "says of other videos means nothing. Trained on 246 clips of 320x240."
 )
 LICENSE = "research use: trained on clips of UCF-101, whose rights hold; code Apache-2.0"

@@ -310,8 +310,6 @@ def test_no_class_is_called_unknown(tmp_path):
 
 
 def test_weights_kept_in_sixteen_bits_are_read(tmp_path):
-    from safetensors.torch import load_file, save_file
-
     system = checks.small_system("avgn_nano")
     folder = save_model(system, tmp_path / "m", classes=[f"c{n}" for n in range(checks.C)], card={})
     file = folder / "model.safetensors"
