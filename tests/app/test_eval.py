@@ -293,7 +293,7 @@ def test_another_grid_is_told_in_the_table_and_kept(world, model, tmp_path, caps
     assert "the model was trained on the exact grid" in shown
     assert "decoded without the loop filter" in shown
     found = json.loads(out.read_text())
-    assert found["command"].endswith("--limit 2 --grid keyframe --rough")
+    assert found["command"].endswith("--batch 16 --grid keyframe --rough")
     assert found["settings"]["grid"] == "keyframe"
     for row in found["rows"]:
         assert row["frames_delivered"] == row["pictures"] < row["on_keyframes"] == 16
