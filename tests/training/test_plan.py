@@ -79,3 +79,14 @@ def test_what_was_said_is_not_told_as_chosen():
     ):
         assert f"(--{name})" in whole
         assert f"(--{name})" not in plan.told(facts, [name])
+
+
+def test_encoders_that_stay_as_they_are_are_asked_once():
+    base = Base("avgn_mobile", snippets=16, batch=32, start="model", features=3)
+    plan = choose(Facts(videos=100, classes=5), base)
+    assert (plan.features, plan.changes["encoder_rate"]) == (3, 0.0)
+    assert "asked once about 3 pictures a snippet (--features)" in plan.told(Facts(100, 5))
+    assert choose(Facts(videos=5000, classes=5), base).features == 0
+    fresh = choose(Facts(videos=100, classes=5), Base("avgn_nano", snippets=16, batch=24, features=3))
+    assert fresh.features == 0
+    assert "--features" not in fresh.told(Facts(100, 5))

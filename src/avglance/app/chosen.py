@@ -62,8 +62,14 @@ def complete(args: argparse.Namespace, dataset: Dataset | None, *, quiet: bool =
         tell(plan.told(facts, given), findings, args.data)
     values = _open(args, {name: getattr(plan, name) for name in OPTIONS})
     values |= {"snippets": args.snippets} if said else {}
+    values |= {"features": args.features or (0 if _wakes(args) else plan.features)}
     about = {"system": plan.system, "start": plan.start, "chosen": dict(plan.changes), "skip_broken": True}
     return argparse.Namespace(**{**vars(args), **values, **about})
+
+
+def _wakes(args: argparse.Namespace) -> bool:
+    """Whether a setting was said that may have encoders learn, or look where it cannot be known before."""
+    return bool({"encoder_rate", "policy", "patch"} & dict(args.setting).keys())
 
 
 def read_count(text: str) -> int | None:
@@ -79,6 +85,7 @@ def _open(args: argparse.Namespace, values: dict[str, object]) -> dict[str, obje
 def base_of(start: str | None) -> Base:
     """What a training begins with: the model named, else the shipped one for real video, else nothing."""
     from avglance.app.api import find_model, shipped_models
+    from avglance.data.cache import CANDIDATES
     from avglance.systems import settings_of
     from avglance.systems.store import built_as
     from avglance.training.plan import DEAF, Base
@@ -88,7 +95,9 @@ def base_of(start: str | None) -> Base:
     system, changes = (FRESH, {}) if start is None else built_as(find_model(start))
     settings = settings_of(system, **changes)
     deaf = {"listen": False} if hasattr(settings, "listen") else DEAF
-    return Base(system, settings.snippets, settings.batch, start, changes, deaf)
+    patch = getattr(getattr(settings, "switches", None), "patch", "")
+    known = getattr(settings, "policy", "heatmap") == "heatmap" and patch != "whole"
+    return Base(system, settings.snippets, settings.batch, start, changes, deaf, CANDIDATES if known else 0)
 
 
 def look(data: Path, dataset: Dataset) -> tuple[Facts, tuple[Finding, ...]]:

@@ -65,6 +65,7 @@ class Base:
         start: a model to begin with (its name or folder); None: fresh weights.
         changes: settings of that model that are not the system's usual ones.
         deaf: settings with which the system asks for no sound.
+        features: pictures a snippet that frozen encoders may be asked about once; 0: they cannot.
     """
 
     system: str
@@ -73,6 +74,7 @@ class Base:
     start: str | None = None
     changes: Mapping[str, Any] = field(default_factory=dict)
     deaf: Mapping[str, bool] = field(default_factory=lambda: DEAF)
+    features: int = 0
 
 
 @dataclass(frozen=True)
@@ -89,6 +91,7 @@ class Plan:
     validation: float | None
     keep: Literal["last", "best"]
     patience: int
+    features: int = 0
 
     def told(self, facts: Facts, given: Collection[str] = ()) -> str:
         """One or two sentences that name what was chosen, each with the option that changes it.
@@ -109,9 +112,12 @@ class Plan:
             if share is None
             else f"{100 * share:.0f} % held out",
             "keep": f"the {self.keep} epoch kept",
+            "features": f"its encoders, which stay as they are, asked once about {self.features} pictures a "
+            "snippet",
             "patience": f"over after {self.patience} validations without a better one",
         }
-        words = {name: text for name, text in words.items() if name != "patience" or self.patience}
+        unused = {name for name in ("patience", "features") if not getattr(self, name)}
+        words = {name: text for name, text in words.items() if name not in unused}
         chosen = [f"{text} (--{name})" for name, text in words.items() if name not in given]
         deaf = "" if facts.sound else ". It learns without sound, since there is none"
         return f"by {facts.told()}: {', '.join(chosen)}{deaf}"
@@ -132,10 +138,11 @@ def choose(facts: Facts, base: Base) -> Plan:
     snippets = base.snippets
     if facts.seconds <= SHORT_S and not base.start:  # a model's own parts are made for its snippets
         snippets = min(snippets, SHORT_SNIPPETS)
+    changes = {**base.changes, **_changes(facts, base)}
     return Plan(
         system=base.system,
         start=base.start,
-        changes={**base.changes, **_changes(facts, base)},
+        changes=changes,
         epochs=epochs,
         batch=batch,
         snippets=snippets,
@@ -143,6 +150,7 @@ def choose(facts: Facts, base: Base) -> Plan:
         validation=None if share is None else round(share, 2),
         keep="best",
         patience=patience_of(epochs),
+        features=base.features if changes.get("encoder_rate") == 0 else 0,
     )
 
 
