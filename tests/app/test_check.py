@@ -225,10 +225,10 @@ def break_for(monkeypatch, name: str, error: Exception) -> None:
     """Let the reader of one file raise what no file should."""
     whole = VideoReader._open
 
-    def broken(self, *args: object) -> None:
+    def broken(self, *args: object, **how: object) -> None:
         if Path(self.path).name == name:
             raise error
-        whole(self, *args)
+        whole(self, *args, **how)
 
     monkeypatch.setattr(VideoReader, "_open", broken)
 
