@@ -157,8 +157,10 @@ def test_options_reach_the_model(use, make_answer, monkeypatch: pytest.MonkeyPat
     assert isinstance(isolate, Decoders)
     assert model.asked == {
         "budget": "7", "exit_early": None, "top": 3, "threads": 2, "audio_track": 0, "audio_file": "beside",
-        "limits": Limits(),
+        "limits": Limits(), "grid": None, "rough": False,
     }  # fmt: skip
+    assert cli.main(["tag", "a.mp4", "--grid", "auto", "--rough"]) == 0
+    assert (model.asked["grid"], model.asked["rough"]) == ("auto", True)
     assert cli.main(["tag", "a.mp4", "--no-exit"]) == 0
     assert model.asked["exit_early"] is False
     reading = ["--audio-track", "1", "--audio-file", "b.wav", "--limit", "max_seek_s=5", "--in-process"]
