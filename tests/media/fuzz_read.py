@@ -74,7 +74,7 @@ def _pictures(reader: Any) -> Iterator[str]:
 def _keys(reader: Any) -> Iterator[str]:
     for place in (0.7, 0.2) if reader.info.has_video else ():
         time_s = reader.keyframes_near([place * reader.info.duration_s])[0]
-        if not -1.0 <= time_s <= reader.info.duration_s + 1.0:
+        if time_s is not None and not -1.0 <= time_s <= reader.info.duration_s + 1.0:
             yield f"a keyframe at {time_s} of {reader.info.duration_s}"
 
 
