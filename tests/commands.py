@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import shlex
 from importlib import import_module
 
@@ -23,9 +22,3 @@ def understood(words: str) -> str:
     except ArgumentError as error:
         return str(error)
     return ""
-
-
-def to_come(words: str) -> bool:
-    """Whether a command is of those that are written down before they are there."""
-    bare_training = re.match(r"avglance train (?!.*(--system|--recipe))", words) is not None
-    return bare_training or re.search(r"--recipe\b|--unknown \d|^avglance selftest\b", words) is not None

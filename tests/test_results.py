@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.commands import to_come, understood
+from tests.commands import understood
 from tests.conftest import SHARED
 from tests.evaluation.made_runs import evaluation, hits_of, make_run, write
 
@@ -90,7 +90,7 @@ def test_every_kept_file_and_every_page_with_figures_says_how_it_is_made(made):
         if '__name__ == "__main__"' in file.read_text(encoding="utf-8") and file.stem != "glanceworld":
             assert file.name in text, f"docs/reproduce.md does not say what {file.name} makes"
     for words in re.findall(r"`(avglance [^`]+)`", text):
-        assert not understood(words) or to_come(words), words
+        assert not understood(words), words
 
 
 def commands_are_there(text):
@@ -254,7 +254,7 @@ def test_every_step_is_a_command_that_is_understood(made, at, clips):
             if step.words[0] not in ucf.OURS:
                 count += 1
                 words = shlex.join(("avglance", *step.words))
-                assert not understood(words) or to_come(words), (understood(words), words)
+                assert not understood(words), (understood(words), words)
             assert not step.done
     assert count > 50
     assert not at.data.exists(), "a plan makes nothing"
@@ -304,4 +304,4 @@ def test_nothing_is_kept_where_nothing_is(made, at, clips, tmp_path):
 def test_the_commands_for_what_we_lack_are_understood(made):
     for name in made["results_others"].LISTS:
         for words in made["results_others"].commands(name):
-            assert not understood(words) or to_come(words), (understood(words), words)
+            assert not understood(words), (understood(words), words)
