@@ -3,7 +3,9 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
-VIDEO  ?= src/avglance/samples/glanceworld.mp4
+SAMPLE := src/avglance/samples/glanceworld.mp4
+VIDEO  ?= $(SAMPLE)
+MODEL  ?= $(if $(filter $(SAMPLE),$(VIDEO)),avgn_nano.glanceworld,avgn_mobile.ucf7)
 
 .PHONY: help install demo test test-all lint types glanceworld dist clean
 
@@ -23,7 +25,7 @@ $(READY): pyproject.toml constraints.txt
 	@touch $@
 
 demo: $(READY)
-	$(BIN)/avglance tag --force --report demo.html -- "$(VIDEO)"
+	$(BIN)/avglance tag --model $(MODEL) --force --report demo.html -- "$(VIDEO)"
 	@echo "report: $(CURDIR)/demo.html"
 
 test: $(READY)

@@ -65,7 +65,7 @@ def main(arguments: list[str]) -> int:
     shutil.rmtree(target, ignore_errors=True)
     shutil.copytree(source, target)
     card = json.loads((target / "card.json").read_text(encoding="utf-8"))
-    card["intended_use"] = args.use
+    card |= {"name": args.name, "intended_use": args.use}
     card |= {"license": args.license} if args.license else {}
     card |= {"made_by": args.command} if args.command else {}
     card["metrics"]["test"] = {name: found[name] for name in FIGURES} | {

@@ -27,7 +27,8 @@ USE = (
     "Knows seven classes of UCF-101 by sight and sound, in short clips and in longer videos where they come "
     "among other things: Archery, BasketballDunk, CricketBowling, CricketShot, PlayingCello, PlayingSitar, "
     "Surfing. A beginning for classes of one's own (avglance train FOLDER). It knows nothing else: what it "
-    "says of other videos means nothing. Trained on 246 clips of 320x240."
+    "says of other videos means nothing. Trained on 246 clips of 320x240. Its held-out videos are of groups "
+    "that the model it began with had seen; its test videos are not."
 )
 LICENSE = "research use: trained on clips of UCF-101, whose rights hold; code Apache-2.0"
 

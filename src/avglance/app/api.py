@@ -1,6 +1,6 @@
 """The calls for code: load a model, tag one file or many.
 
-model = avglance.load("avgn_nano.glanceworld")
+model = avglance.load("avgn_mobile.ucf7")
 result = model.tag("my.mp4")                 # a typed error where the file cannot be read
 for answer in model.tag_many(files): ...     # a Recognition or a Failure for each, in order
 """
@@ -50,7 +50,7 @@ if TYPE_CHECKING:
     from avglance.views import FileView, Grid
 
 MODELS = Path(__file__).resolve().parents[1] / "models"
-DEFAULT_MODEL = "avgn_nano.glanceworld"
+DEFAULT_MODEL = "avgn_mobile.ucf7"
 DEFAULT_THRESHOLD = 0.5  # of evidence, for a model whose card has none
 DEVICES = ("auto", "cpu", "cuda", "mps")
 _log = logging.getLogger("avglance")

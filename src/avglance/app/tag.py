@@ -38,7 +38,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--model",
-        default="avgn_nano.glanceworld",
+        default="avgn_mobile.ucf7",
         metavar="NAME",
         help="shipped model or model folder (default: %(default)s; `avglance models` lists them)",
     )
