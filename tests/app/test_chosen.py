@@ -28,12 +28,20 @@ def clips(tmp_path_factory):
     return folder
 
 
+@pytest.fixture
+def bare(tmp_path, monkeypatch):
+    """A package that ships no model."""
+    monkeypatch.setattr(api, "MODELS", tmp_path / "none")
+    (tmp_path / "none").mkdir()
+
+
 def parsed(*words):
     parser = argparse.ArgumentParser()
     train.add_arguments(parser)
     return parser.parse_args([str(word) for word in words])
 
 
+@pytest.mark.usefixtures("bare")
 def test_without_a_system_all_that_is_open_is_chosen_and_told(clips, capsys):
     args = chosen.complete(parsed(clips, "--batch", 5, "--setting", "snippets", 4), read_training(clips))
     assert (args.system, args.start, args.keep, args.batch, args.budget) == ("avgn_nano", None, "best", 5, 4)
@@ -160,6 +168,7 @@ def test_of_very_many_files_a_sample_is_looked_at(clips, monkeypatch):
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("bare")
 def test_five_classes_become_a_model_a_report_and_tags(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     for n in range(30):
