@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import platform
+import re
 import shlex
 from collections.abc import Mapping, Sequence
 from importlib import metadata
@@ -87,7 +88,7 @@ def trained(run: Path) -> str:
 def shown(words: str, at: Places) -> str:
     """A command without this machine's folders."""
     places = {str(at.clips): "CLIPS.csv", str(at.data): "ucf/data", str(at.runs): "ucf/runs"}
-    places |= {file: Path(file).name for file in at.weights.values()}
+    words = re.sub(r"\b(picture|sound|focus)=\S+", lambda found: f"{found[1]}={found[1][0].upper()}", words)
     for place in sorted(places, key=len, reverse=True):
         words = words.replace(shlex.quote(place), places[place]).replace(place, places[place])
     return words

@@ -119,7 +119,9 @@ def test_json_is_one_object_without_rows(world, model, capsys):
 
 def test_the_precision_of_the_encoders_is_said(world, model, capsys):
     assert cli.main(["eval", str(model), str(world), "--json", "--limit", "2", "--precision", "bf16"]) == 0
-    assert json.loads(capsys.readouterr().out)["settings"]["precision"] == "bf16"
+    found = json.loads(capsys.readouterr().out)
+    assert found["settings"]["precision"] == "bf16"
+    assert found["command"].endswith("--precision bf16")
 
 
 @pytest.mark.parametrize(("option", "control"), [("--swap-sound", "swap_sound"), ("--mute", "mute")])

@@ -209,8 +209,8 @@ def reshape(tensors):
     tensors["head.0.weight"] = tensors["head.0.weight"][:, :-1].contiguous()
 
 
-def halve(tensors):
-    tensors["head.0.weight"] = tensors["head.0.weight"].half()
+def double(tensors):
+    tensors["head.0.weight"] = tensors["head.0.weight"].double()
 
 
 @pytest.mark.parametrize(
@@ -222,7 +222,7 @@ def halve(tensors):
             reshape,
             r"head.0.weight is torch.float32 \(128, 159\), settings ask for torch.float32 \(128, 160\)",
         ),
-        (halve, "head.0.weight is torch.float16"),
+        (double, "head.0.weight is torch.float64"),
     ],
 )
 def test_weights_that_do_not_fit_are_named(model, change, says):

@@ -241,6 +241,7 @@ def command(args: argparse.Namespace) -> str:
     words += ["--swap-sound"] * args.swap_sound + ["--mute"] * args.mute + ["--uniform"] * args.uniform
     words += ["--tell", args.tell] if args.tell else []
     words += ["--cache", str(args.cache)] if args.cache else []
+    words += ["--precision", args.precision] if args.precision != "float32" else []
     return shlex.join(words)
 
 
