@@ -96,7 +96,9 @@ def compared(name: str, part: Part | None) -> str:
         commands.append(row["trainings"][0]["commands"])
         cells = [_cell(column, line, row, part, name) for column in columns]
         rows.append([*cells, str(len(commands))])
-    return f"{_over(part)}\n\n{markdown(rows)}\n\n{listed(commands)}{_way_told(part)}"
+    return (
+        f"{_over(part)}\n\n{markdown(rows)}\n\n{listed(commands)}{_way_told(part) if name != 'exits' else ''}"
+    )
 
 
 def _over(part: Part) -> str:
@@ -104,10 +106,11 @@ def _over(part: Part) -> str:
     found = part["tables"][0]
     groups = max((row["difference"] or {}).get("groups", 0) for row in found["rows"])
     over = f"the {groups} source groups that they are from" if groups else "videos"
-    seeds = max(len(row["trainings"]) for row in found["rows"])
+    most = max(len(row["trainings"]) for row in found["rows"])
+    seeds = "1 seed" if most == 1 else f"up to {most} seeds"
     notes = "".join(f"\n- {note}" for note in (*found["notes"], *part["notes"]))
     return (
-        f"{found['data']['videos']} test videos, {seeds} seed{'s' * (seeds != 1)}; intervals over {over}. "
+        f"{found['data']['videos']} test videos, {seeds}; intervals over {over}. "
         f"On {part['machine']}.{notes and chr(10) + notes}"
     )
 

@@ -169,7 +169,7 @@ def test_made_up_runs_become_the_tables(made, at):
     assert plain["AVGN retrained without sound"][5].startswith("+50.0 (")
     assert "over the 10 source groups" in tables["plain"]
     assert "Of the way to the ceiling choosing covers 67 %." in tables["plain"]
-    assert "`avglance train ucf/data/plain --weights sound=sound.safetensors --seed 0`" in tables["plain"]
+    assert "`avglance train ucf/data/plain --weights sound=S --seed 0`" in tables["plain"]
     assert "\n2. the model of 1; `avglance eval " in tables["plain"], "a training is said once"
     exits = rows_of(tables["exits"])[1]
     assert [row[1] for row in exits] == ["8.00", "3.00"]
