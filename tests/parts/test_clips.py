@@ -56,6 +56,19 @@ def test_what_is_known_goes_along_and_blank_pictures_take_no_room():
     assert torch.equal(some.sounds[0, 1], clips.sounds[2, 4])
 
 
+def test_a_mask_in_the_room_of_one_number_keeps_its_value():
+    shown = torch.ones((), dtype=torch.bool).expand(3, T)
+    clips = dataclasses.replace(make_clips(3), visible=shown)
+    assert clips.take([0, 1]).visible.all()
+    items = [{name: getattr(clips, name)[n].numpy() for name in clips_arrays()} for n in range(3)]
+    items = [item | {"visible": np.broadcast_to(np.True_, (T,))} for item in items]
+    assert Clips.stack(items).visible.all()
+
+
+def clips_arrays():
+    return [field.name for field in dataclasses.fields(Clips) if field.name != "known"]
+
+
 def test_a_stack_of_blank_arrays_is_blank():
     clips = make_clips(2)
     arrays = {name: getattr(clips, name) for name in ("sounds", "visible", "audible", "times", "targets")}

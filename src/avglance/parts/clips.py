@@ -72,15 +72,19 @@ class Clips:
     def stack(cls, items: Sequence[Mapping[str, Any]]) -> Clips:
         """A batch of single videos, as a cache gives them: arrays by field, without the axis B."""
 
-        def side_by_side(arrays: Sequence[NDArray[Any]]) -> Tensor:
+        def side_by_side(arrays: Sequence[NDArray[Any]], *, may_be_blank: bool = False) -> Tensor:
             first = arrays[0]
-            if first.size > 1 and not any(first.strides):
+            if may_be_blank and first.size > 1 and not any(first.strides):
                 return blank(len(arrays), *first.shape, dtype=torch.from_numpy(first.flat[:1]).dtype)
             return torch.from_numpy(np.stack(arrays))
 
         names = items[0].get("known", {})
         known = {name: side_by_side([item["known"][name] for item in items]) for name in names}
-        return cls(known=known, **{name: side_by_side([item[name] for item in items]) for name in _ARRAYS})
+        parts = {
+            name: side_by_side([item[name] for item in items], may_be_blank=bool(known) and name in _BLANK)
+            for name in _ARRAYS
+        }
+        return cls(known=known, **parts)
 
     def __len__(self) -> int:
         return self.pictures.shape[0]
@@ -112,17 +116,21 @@ class Clips:
     def _each(self, pick: Callable[[Tensor], Tensor]) -> Clips:
         """The batch of what ``pick`` makes of each of its tensors; blank ones stay blank."""
 
-        def picked(x: Tensor) -> Tensor:
-            if x.numel() < 2 or any(x.stride()):
+        def picked(x: Tensor, *, may_be_blank: bool = False) -> Tensor:
+            if not may_be_blank or x.numel() < 2 or any(x.stride()):
                 return pick(x)
             few = pick(x[(slice(None), slice(None), *[slice(0, 1)] * (x.ndim - 2))])
             return blank(*few.shape[:2], *x.shape[2:], dtype=x.dtype, device=few.device)
 
         known = {name: picked(x) for name, x in self.known.items()}
-        return Clips(known=known, **{name: picked(getattr(self, name)) for name in _ARRAYS})
+        parts = {
+            name: picked(getattr(self, name), may_be_blank=bool(known) and name in _BLANK) for name in _ARRAYS
+        }
+        return Clips(known=known, **parts)
 
 
 _ARRAYS = ("pictures", "sounds", "visible", "audible", "times", "targets")
+_BLANK = ("pictures", "sounds")  # may be, beside what is known; a mask that is one value everywhere is none
 
 
 def blank(*shape: int, dtype: torch.dtype, device: torch.device | str = "cpu") -> Tensor:
