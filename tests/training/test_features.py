@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import signal
 from dataclasses import replace
 
 import numpy as np
@@ -11,7 +13,7 @@ import pytest
 import torch
 from tests import checks
 from tests.training.test_encoder_weights import NETS, write
-from tests.training.worlds import NANO
+from tests.training.worlds import CLASSES, NANO
 
 from avglance.data.cache import Cache, build_cache
 from avglance.data.records import read_dataset
@@ -19,7 +21,8 @@ from avglance.errors import ArgumentError, DataError
 from avglance.parts.clips import Clips, blank
 from avglance.parts.mobilenets import MobileNetV1Half, YAMNet
 from avglance.systems import build
-from avglance.systems.store import load_model
+from avglance.systems.encoders import encoders_of
+from avglance.systems.store import load_model, save_model
 from avglance.training import TrainSettings, train
 from avglance.training.features import FeatureCache, build_features, features_folder
 
@@ -120,6 +123,18 @@ def test_nothing_is_asked_twice_and_what_has_changed_is_asked_again(frozen):
     assert ask(system, cache, 3)[1] == 3 * first
 
 
+def test_another_question_has_other_features(frozen):
+    """The weights of the encoders are the same: what is pooled, or left out as missing, is not."""
+    system, cache = frozen
+    folders = set()
+    for changes in ({}, {"cells": 2}, {"hear_choose": False, "hear_aim": False, "hear_answer": False}):
+        other = build("avgn_nano", classes=2, **NANO, **FROZEN, **changes)
+        for sense, encoder in encoders_of(other).items():
+            encoder.load_state_dict(encoders_of(system)[sense].state_dict())
+        folders.add(features_folder(other, cache, pictures=1, precision="float32"))
+    assert len(folders) == 3
+
+
 def test_a_damaged_file_is_named(frozen):
     system, cache = frozen
     kept, _ = ask(system, cache, 1)
@@ -161,6 +176,28 @@ def test_a_training_learns_the_same_from_features(tiny, files, tmp_path):
         assert one["kind"] == other["kind"]
         if one["kind"] == "train":
             assert other["loss"] == pytest.approx(one["loss"], rel=2e-2)
+
+
+@pytest.mark.parametrize("gone", [False, True], ids=["start there", "start gone"])
+def test_a_run_that_goes_on_asks_the_encoders_that_it_began_with(tiny, tmp_path, gone):
+    """They came from a model, which a run that goes on does not read again."""
+    torch.manual_seed(1)
+    first = tmp_path / "first"
+    save_model(build("avgn_nano", classes=2, **NANO), first, classes=CLASSES, card={"name": "first"})
+    changes = {**NANO, **FROZEN}
+    asked = TrainSettings("avgn_nano", changes, epochs=3, batch=4, seed=5, start=str(first), features=1)
+    how = {"out": tmp_path / "run", "cache": tmp_path / "cache", "device": "cpu", "workers": 1}
+
+    def stop(told):
+        if "epoch 1: held out" in told.text:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    with pytest.raises(KeyboardInterrupt):
+        train(tiny, asked, tell=stop, **how)
+    if gone:
+        shutil.rmtree(first)
+    train(tiny, asked, **how)
+    assert len(list((tmp_path / "cache").glob("features-*"))) == 1
 
 
 def test_encoders_that_learn_cannot_be_asked_once(tiny, tmp_path):

@@ -10,7 +10,8 @@ import hashlib
 import json
 import os
 import secrets
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -27,22 +28,29 @@ from avglance.systems.base import System
 from avglance.systems.encoders import encoders_of
 from avglance.training.batches import Batches
 from avglance.training.machine import readers
+from avglance.training.resume import load_state
 from avglance.training.settings import Told, TrainSettings
 from avglance.training.team import Team
 from avglance.views import MEL_BANDS, MEL_FRAMES
 
 VERSION = 1
+ASKED = ("picture", "sound", "focus", "policy", "cells")
+"""Settings on which it depends what encoders say, beside their weights and sizes."""
+SWITCHED = ("see", "listens", "patch")
+"""Switches on which that depends: a sense that is off says what stands for a missing one."""
 AT_ONCE = 2  # videos a call of the encoders
 
 
 def features_folder(system: System, cache: Cache, *, pictures: int, precision: str) -> Path:
-    """Where features lie beside a cache: named by encoders, sizes, and the cache that they are made from."""
+    """Where features lie beside a cache: named by encoders, what they are asked, and that cache."""
     digest = hashlib.sha256()
     for encoder in encoders_of(system).values():
         for name, tensor in encoder.state_dict().items():
             digest.update(name.encode() + tensor.detach().cpu().contiguous().numpy().tobytes())
-    view, policy = system.view_settings, getattr(system.settings, "policy", "")
-    held = [VERSION, type(system).__name__, view.glance_side, view.patch_side, policy, pictures, precision]
+    view, s = system.view_settings, system.settings
+    said = [getattr(s, name, None) for name in ASKED]
+    said += [getattr(getattr(s, "switches", None), name, None) for name in SWITCHED]
+    held = [VERSION, type(system).__name__, view.glance_side, view.patch_side, *said, pictures, precision]
     digest.update(json.dumps([*held, cache.folder.name]).encode())
     return cache.folder.parent / f"features-{digest.hexdigest()[:16]}"
 
@@ -211,18 +219,27 @@ class FeatureCache(Cache):
 
 
 def ask_once(
-    system: System, cache: Cache, settings: TrainSettings, team: Team, hear: Callable[[Told], None]
-) -> Cache:
-    """The cache that hands out what the encoders say; the first process asks them."""
+    system: System,
+    kept: Sequence[Cache],
+    settings: TrainSettings,
+    team: Team,
+    hear: Callable[[Told], None],
+    *,
+    state: Path | None = None,
+) -> list[Cache]:
+    """Caches that hand out what the encoders say; the first process asks them.
+
+    ``state`` is that of a run that goes on: the model that its encoders came from is not read again.
+
+    Raises:
+        CheckpointError: the state is damaged or of another system.
+    """
+    if state is not None:
+        load_state(state, system, [])
     how: dict[str, Any] = {"pictures": settings.features, "precision": settings.precision}
-    team.ask_first(
-        lambda: build_features(
-            system,
-            cache,
-            **how,
-            device=team.device,
-            workers=readers(team),
-            progress=lambda done, total: hear(Told("features", done, total)),
-        )
-    )
-    return FeatureCache(cache, features_folder(system, cache, **how))
+    found: list[Cache] = []
+    for cache in kept:
+        build = partial(build_features, system, cache, **how, device=team.device, workers=readers(team))
+        team.ask_first(partial(build, progress=lambda done, total: hear(Told("features", done, total))))
+        found.append(FeatureCache(cache, features_folder(system, cache, **how)))
+    return found

@@ -140,7 +140,8 @@ def train(
         team.ask_first(partial(_fill, part, system, home, hear, **how))
         kept.append(Cache(part, system.view_settings, home))
     if settings.features:
-        kept = [ask_once(system.to(accelerator.device), one, settings, team, hear) for one in kept]
+        state = newest(out / runfolder.RESUME)
+        kept = ask_once(system.to(accelerator.device), kept, settings, team, hear, state=state)
     sides = _sides(kept, settings)
     loop = _loop(system, accelerator, settings, sides, out=out, k=k, save_s=60 * save_minutes, hear=hear)
     for batches in (loop.training, loop.held_out):
