@@ -11,6 +11,7 @@ from tests.training.worlds import NANO, write_tiny
 from avglance.app import api, chosen, cli, train
 from avglance.data.records import read_training
 from avglance.training import TrainSettings, runfolder
+from avglance.training.plan import Base
 
 TINY = [word for name, value in NANO.items() for word in ("--setting", name, str(value))]
 FAST = ["--device", "cpu", "--workers", "1", "--threads", "1"]
@@ -69,6 +70,19 @@ def test_what_is_wrong_in_a_setting_is_told_and_not_chosen_away(clips, tmp_path,
         assert cli.main(["train", str(clips), *words]) in (2, 4)
         assert says in capsys.readouterr().err
     assert not list(tmp_path.iterdir())
+
+
+def test_how_often_encoders_are_asked_is_told_as_it_is(clips, monkeypatch, capsys):
+    base = Base("avgn_nano", snippets=4, batch=8, start="first", features=3)
+    monkeypatch.setattr(chosen, "base_of", lambda start: base)
+    for words, features, says in (
+        ((), 3, True),
+        (("--features", 1), 1, False),
+        (("--setting", "encoder_rate", "0.1"), 0, False),
+    ):
+        args = chosen.complete(parsed(clips, *words), read_training(clips))
+        assert args.features == features
+        assert ("asked once about 3 pictures" in capsys.readouterr().err) == says
 
 
 def test_who_holds_nothing_out_or_keeps_the_last_epoch_waits_for_nothing(clips):

@@ -56,13 +56,15 @@ def complete(args: argparse.Namespace, dataset: Dataset | None, *, quiet: bool =
         plan = replace(plan, patience=patience_of(args.epochs))
     if args.validation == 0 or args.keep == "last":  # nothing tells the best epoch, or nobody wants it
         plan = replace(plan, keep="last", patience=0)
+    if args.features or _wakes(args):
+        plan = replace(plan, features=args.features)
     given = [name for name in (*OPTIONS, "start") if getattr(args, name) is not None]
-    given += ["snippets"] if said else []
+    given += ["snippets"] * bool(said) + ["features"] * bool(args.features)
     if not quiet:
         tell(plan.told(facts, given), findings, args.data)
     values = _open(args, {name: getattr(plan, name) for name in OPTIONS})
     values |= {"snippets": args.snippets} if said else {}
-    values |= {"features": args.features or (0 if _wakes(args) else plan.features)}
+    values |= {"features": plan.features}
     about = {"system": plan.system, "start": plan.start, "chosen": dict(plan.changes), "skip_broken": True}
     return argparse.Namespace(**{**vars(args), **values, **about})
 
