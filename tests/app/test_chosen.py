@@ -119,7 +119,7 @@ def shipped(tmp_path, monkeypatch):
     from avglance.systems.store import save_model
 
     torch.manual_seed(1)
-    system = build("avgn_nano", classes=3, **NANO, drop_sound=0.3, tau=2.0)
+    system = build("avgn_nano", classes=3, **NANO, drop_sound=0.3, tau=2.0, rate=1e-5)  # its own, not others'
     folder = tmp_path / "models" / chosen.REAL_VIDEO
     save_model(system, folder, classes=("x", "y", "z"), card={"name": chosen.REAL_VIDEO})
     monkeypatch.setattr(api, "MODELS", folder.parent)

@@ -26,6 +26,8 @@ FRESH = "avgn_nano"
 """The system to train from fresh weights where it is not."""
 USUAL = {"epochs": 15, "keep": "last", "patience": 0}
 """Of a system that was named: what its recipe does not depend on stays as it is."""
+ITS_OWN = ("rate", "batch", "random_branch")
+"""Settings of a model that its own training was done with; another one takes those of its system."""
 OPTIONS = ("epochs", "batch", "snippets", "budget", "validation", "keep", "patience")
 HOME = Path("runs")
 MOST_LOOKED_AT, SAMPLE = 2000, 500  # files; of more than these a sample
@@ -94,7 +96,8 @@ def base_of(start: str | None) -> Base:
 
     if start is None and REAL_VIDEO in shipped_models():
         start = REAL_VIDEO
-    system, changes = (FRESH, {}) if start is None else built_as(find_model(start))
+    system, built = (FRESH, {}) if start is None else built_as(find_model(start))
+    changes = {name: value for name, value in built.items() if name not in ITS_OWN}
     settings = settings_of(system, **changes)
     deaf = {"listen": False} if hasattr(settings, "listen") else DEAF
     patch = getattr(getattr(settings, "switches", None), "patch", "")
