@@ -18,7 +18,7 @@ fcntl = pytest.importorskip("fcntl", reason="locks on files show who is still th
 WORKERS = 2
 PATIENCE_S = 120.0  # until they have begun, on a busy machine
 SCRIPT = """
-import fcntl, sys, time
+import fcntl, signal, sys, time
 from pathlib import Path
 from avglance.data import workers
 from avglance.data.making import each
@@ -37,6 +37,7 @@ def make(n):
         (home / f"tidy{n}").touch()
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored in what a shell runs in the background
     list(each(make, list(range(9)), 2))
 """
 
