@@ -7,6 +7,8 @@ ranges are half-open, boxes are (x0, y0, x1, y1).
 from __future__ import annotations
 
 import dataclasses
+import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -140,6 +142,27 @@ class GridUse:
     trained: str = "exact"
     on_keyframes: int = 0
     pictures: int = 0
+
+
+@dataclass(frozen=True)
+class Stopping:
+    """What ends the looks at a video before its budget is spent; its first look always happens.
+
+    Args:
+        sure: after look j a video stops whose confidence (its largest score; of several labels its least sure
+            yes or no) is at least ``sure[j - 1]``, and behind the last of them in any case, shape (K,);
+            None: never.
+        late: asked before each further look; once it says yes no video is looked at any more.
+    """
+
+    sure: Sequence[float] | None = None
+    late: Callable[[], bool] | None = None
+
+    def least(self, look: int) -> float:
+        """The confidence at which a video is sure enough after its look number ``look`` (from 1)."""
+        if self.sure is None:
+            return math.inf
+        return self.sure[look - 1] if look <= len(self.sure) else -math.inf
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from torch import nn
 
 from avglance.data.records import Dataset, Record, Truth
 from avglance.errors import MediaError
-from avglance.systems.base import Decision, System, places
+from avglance.systems.base import Decision, System
 from avglance.types import Condition, MediaInfo
 from avglance.views import MEL_BANDS, MEL_FRAMES, SILENCE, ViewSettings, snippet_centres, square_to_file
 
@@ -114,9 +114,9 @@ class Ears(System):
         B, T = view.visible.shape
         level = np.zeros((B, T))
         with meter.clock("glance", view):
-            at = places(view.audible)
+            at = np.argwhere(view.audible)
             level[at[:, 0], at[:, 1]] = np.maximum(view.sounds(at).mean(axis=(1, 2, 3)), 0)
-            seen = places(view.visible)
+            seen = np.argwhere(view.visible)
             view.pictures(seen)
             meter.add("glance", GLANCE_MACS, seen[:, 0])
         order = np.argsort(-level, axis=1, kind="stable")[:, :k]
@@ -124,7 +124,7 @@ class Ears(System):
         np.put_along_axis(looked, order, True, axis=1)
         looked &= view.visible
         with meter.clock("focus", view):
-            at = places(looked)
+            at = np.argwhere(looked)
             view.patches(at, np.tile(BOX, (len(at), 1)))
             meter.add("focus", FOCUS_MACS, at[:, 0])
         scores, evidence = np.full((B, self.classes), 0.1), np.zeros((B, T, self.classes))

@@ -10,8 +10,9 @@ import torch
 from tests import checks
 
 from avglance.parts.meter import Meter
-from avglance.systems.base import Stopping
+from avglance.systems.base import sure_enough
 from avglance.systems.budget import look_macs
+from avglance.types import Stopping
 
 NEVER, AT_ONCE = Stopping((math.inf,) * checks.T), Stopping((-math.inf,) * checks.T)
 
@@ -143,4 +144,4 @@ def test_confidence_is_told_apart_where_single_precision_ends():
     logits = torch.tensor([[30.0, 0.0], [25.0, 0.0]])
     assert (logits.softmax(-1).amax(-1) == 1).all()
     least = float(np.exp(30.0) / (np.exp(30.0) + 1))
-    assert Stopping((least,)).after(1, logits).tolist() == [True, False]
+    assert sure_enough(logits, Stopping((least,)).least(1)).tolist() == [True, False]

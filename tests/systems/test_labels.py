@@ -14,9 +14,10 @@ from avglance import metrics
 from avglance.errors import ArgumentError
 from avglance.parts.clips import Clips
 from avglance.systems import build, settings_of
-from avglance.systems.base import Stopping
+from avglance.systems.base import sure_enough
 from avglance.systems.labels import certain, precise
 from avglance.systems.thresholds import choose_thresholds
+from avglance.types import Stopping
 
 NAMES = list(checks.SMALL)
 
@@ -90,7 +91,7 @@ def test_looks_end_when_every_answer_is_sure():
     assert sure.tolist() == pytest.approx(
         [float(torch.tensor(3.0).sigmoid()), float(torch.tensor(0.1).sigmoid())]
     )
-    assert Stopping((0.9,)).after(1, logits, labels="several").tolist() == [True, False]
+    assert sure_enough(logits, Stopping((0.9,)).least(1), "several").tolist() == [True, False]
     system = checks.small_system("avgn_nano", labels="several")
     clips = checks.make_clips(4, missing=False)
     whole = system.recognise(checks.view_of(system, clips), 4)

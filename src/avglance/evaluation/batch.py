@@ -16,10 +16,10 @@ from avglance.evaluation.answers import Answer, known_truth
 from avglance.evaluation.cached import CachedView
 from avglance.evaluation.controls import Muted, SwappedSound
 from avglance.parts.meter import Meter
-from avglance.systems.base import Decision, Steering, Stopping, System
+from avglance.systems.base import Decision, Steering, System
 from avglance.systems.calibration import Judgement
 from avglance.systems.spans import spans_of
-from avglance.types import Failure, Span
+from avglance.types import Failure, Span, Stopping
 from avglance.views import FileView, Grid, View, ViewSettings, file_to_square
 
 Control = Literal["none", "swap_sound", "mute", "true_moments", "true_patches", "true_both", "uniform"]

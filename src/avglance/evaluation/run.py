@@ -24,10 +24,9 @@ from avglance.evaluation.answers import Answer
 from avglance.evaluation.batch import STEERING, TELLING, Batch, Control, Looks, Spent, recognise_batch
 from avglance.evaluation.controls import shared_labels, sound_donors
 from avglance.evaluation.summary import Run, summarise
-from avglance.systems.base import Stopping
 from avglance.systems.calibration import Judgement
 from avglance.systems.store import saw
-from avglance.types import Failure
+from avglance.types import Failure, Stopping
 from avglance.views import Grid, check_grid
 
 if TYPE_CHECKING:

@@ -98,7 +98,7 @@ class TransformerAESPA(nn.Module):
     def forward(self, map: Tensor, memory: Tensor) -> Tensor:
         """The enhanced map, shape of ``map``."""
         x = self.tokens(map, memory).transpose(1, 2)
-        enhanced: Tensor = map + self.widen(x.reshape(len(map), -1, *self.map_size))
+        enhanced: Tensor = map + self.widen(x.reshape(map.shape[0], -1, *self.map_size))
         return enhanced
 
 

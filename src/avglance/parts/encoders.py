@@ -230,7 +230,7 @@ class TimmEncoder(nn.Module):
         map = self.net.forward_features(self.normalise(x).contiguous(memory_format=torch.channels_last))
         if map.ndim == 3 and self.grid is not None:  # tokens (n, N, D), row by row
             tokens = map[:, map.shape[1] - self.grid[0] * self.grid[1] :]
-            map = tokens.mT.unflatten(-1, self.grid)
+            map = tokens.transpose(1, 2).unflatten(-1, self.grid)
         return map, map.mean((-2, -1))
 
 

@@ -13,17 +13,17 @@ import time
 import weakref
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from functools import lru_cache
 from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from avglance.errors import ArgumentError
-from avglance.views import resize_matrix
+from avglance.views import Bill, crop_macs, resize_macs
+
+__all__ = ["Meter", "Unmetered", "count_macs", "crop_macs", "resize_macs", "row_macs"]
 
 _counted: weakref.WeakKeyDictionary[Any, dict[tuple[object, ...], int]] = weakref.WeakKeyDictionary()
 
@@ -53,56 +53,8 @@ def row_macs(module: nn.Module, *row: Tensor | None, method: str = "forward") ->
     return memo[key]
 
 
-@lru_cache(maxsize=64)
-def resize_macs(n_in: int, n_out: int) -> int:
-    """Multiply-adds of resizing one square of three channels, rows and columns apart; 0 if the size stays."""
-    if n_in == n_out:
-        return 0
-    taps = int(np.count_nonzero(resize_matrix(n_in, n_out)))
-    return 3 * taps * (n_in + n_out)
-
-
-def crop_macs(patch_side: int) -> int:
-    """Multiply-adds of one patch of three channels by bilinear interpolation: four for each value."""
-    return 3 * 4 * patch_side * patch_side
-
-
-class Meter:
-    """Counts while a system recognises ``videos`` videos.
-
-    ``seconds`` has one sum a stage; ``macs`` int64 (B,) a stage. Seconds that a view spends in decoding are
-    put under ``decode`` and not under the stage that asked.
-    """
-
-    def __init__(self, videos: int) -> None:
-        if videos < 1:
-            raise ArgumentError(f"a meter needs at least one video, got {videos}", where="Meter")
-        self.videos = videos
-        self.seconds: dict[str, float] = {}
-        self.macs: dict[str, NDArray[np.int64]] = {}
-        self._inside: list[float] = []  # for each running clock, the seconds of the clocks inside it
-
-    @property
-    def total_macs(self) -> NDArray[np.int64]:
-        """Multiply-adds of each video over all stages, int64 (B,)."""
-        return sum(self.macs.values(), np.zeros(self.videos, dtype=np.int64))
-
-    @contextmanager
-    def clock(self, stage: str, view: object = None) -> Iterator[None]:
-        """Adds the seconds inside to ``stage``, less those of clocks within and of decoding in ``view``."""
-        decoded, start = _decode_s(view), self._now()
-        self._inside.append(0.0)
-        try:
-            yield
-        finally:
-            spent, decoded = self._now() - start, _decode_s(view) - decoded
-            own = max(spent - self._inside.pop() - decoded, 0.0)
-            if self._inside:
-                self._inside[-1] += spent
-            if stage:
-                self.seconds[stage] = self.seconds.get(stage, 0.0) + own
-            if decoded:
-                self.seconds["decode"] = self.seconds.get("decode", 0.0) + decoded
+class Meter(Bill):
+    """Counts while a system recognises ``videos`` videos: ``Bill``, and the multiply-adds of modules."""
 
     def run(
         self,
@@ -136,11 +88,9 @@ class Meter:
             self.add(stage, macs, rows)
         return out
 
-    def add(self, stage: str, macs_per_row: int, rows: Tensor | NDArray[np.int64]) -> None:
+    def add(self, stage: str, macs_per_row: int, rows: Tensor | ArrayLike) -> None:
         """Books ``macs_per_row`` once for each entry of ``rows`` (video numbers)."""
-        index = rows.cpu().numpy() if isinstance(rows, Tensor) else np.asarray(rows)
-        book = self.macs.setdefault(stage, np.zeros(self.videos, dtype=np.int64))
-        book += np.bincount(index.astype(np.int64), minlength=self.videos) * macs_per_row
+        super().add(stage, macs_per_row, rows.cpu().numpy() if isinstance(rows, Tensor) else rows)
 
     @staticmethod
     def _now() -> float:
@@ -171,7 +121,3 @@ class Unmetered:
 
     def add(self, stage: str, macs_per_row: int, rows: Tensor | NDArray[np.int64]) -> None:
         """Books nothing."""
-
-
-def _decode_s(view: object) -> float:
-    return float(np.sum(getattr(view, "decode_s", 0.0)))

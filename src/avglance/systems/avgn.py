@@ -34,7 +34,7 @@ from avglance.parts.meter import Meter, Unmetered, resize_macs
 from avglance.parts.policy import HeatmapPolicy, RecurrentPolicy, box_cell
 from avglance.parts.saliency import AVTeST, Saliency, pick_moments
 from avglance.systems.avgn_known import ask_beforehand
-from avglance.systems.avgn_looks import Looks, look_closely
+from avglance.systems.avgn_looks import Looks, look_closely, random_corners
 from avglance.systems.avgn_losses import avgn_losses
 from avglance.systems.avgn_settings import AVGNSettings
 from avglance.systems.base import (
@@ -42,7 +42,6 @@ from avglance.systems.base import (
     Group,
     Stage,
     Steering,
-    Stopping,
     System,
     along,
     ask,
@@ -56,6 +55,7 @@ from avglance.systems.base import (
 )
 from avglance.systems.encoders import build_encoder, freeze_encoders, with_encoder_rate
 from avglance.systems.labels import mean_evidence, precise, start_at_share
+from avglance.types import Stopping
 from avglance.views import LOGMEL_MACS, View
 
 
@@ -218,8 +218,7 @@ class AVGN(System):
         if patch == "centre" or not bool(looked.any()):
             corner = torch.full((*order.shape, 2), 0.5, device=order.device)
         elif patch == "random":
-            fixed = torch.rand(self.max_k, 2, generator=torch.Generator().manual_seed(0))
-            corner = fixed.to(order.device)[order]
+            corner = random_corners(self.max_k).to(order.device)[order]
         else:
             maps, on = self.enhance(seen, order, looked, spend=spend, memory=past[0]), looked.any(1)
             given, rows = None if state is None else state[on], looked.nonzero()[:, 0]

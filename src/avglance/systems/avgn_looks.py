@@ -13,7 +13,8 @@ import torch
 from torch import Tensor
 
 from avglance.parts.meter import Meter, Unmetered, crop_macs
-from avglance.systems.base import Steering, Stopping, along, spread, to_tensor
+from avglance.systems.base import Steering, along, spread, sure_enough, to_tensor
+from avglance.types import Stopping
 from avglance.views import View
 
 if TYPE_CHECKING:
@@ -39,6 +40,11 @@ class Looks:
     boxes: Tensor
     near: Tensor
     logits: Tensor
+
+
+def random_corners(snippets: int) -> Tensor:
+    """Where random patches lie in evaluation, a corner a snippet, (T, 2)."""
+    return torch.rand(snippets, 2, generator=torch.Generator().manual_seed(0))
 
 
 def look_closely(
@@ -67,7 +73,8 @@ def look_closely(
         used = shown[:, at] & going[:, None]
         found.append(walk.step(order[:, at], used, used & closely[:, at], first=at.start))
         if stop is not None:
-            going = going & ~stop.after(at.stop, found[-1].logits[:, -1], labels=system.labels)
+            enough = sure_enough(found[-1].logits[:, -1], stop.least(at.stop), system.labels)
+            going = going & ~enough
     left = K - sum(step.order.shape[1] for step in found)
     return _joined(order, found, left)
 

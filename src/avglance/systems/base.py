@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import inspect
 import itertools
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, Self
@@ -19,7 +20,7 @@ from avglance.parts.clips import Clips
 from avglance.parts.meter import Meter, row_macs
 from avglance.systems.labels import certain, precise
 from avglance.types import Labels
-from avglance.views import LOGMEL_MACS, MEL_BANDS, MEL_FRAMES, View, ViewSettings
+from avglance.views import LOGMEL_MACS, MEL_BANDS, MEL_FRAMES, View, ViewSettings, ask_all
 
 
 @dataclass
@@ -75,25 +76,9 @@ class Steering:
         return torch.where(around.isnan().any(-1, keepdim=True), corner, around)
 
 
-@dataclass(frozen=True)
-class Stopping:
-    """What ends the looks at a video before its budget is spent; its first look always happens.
-
-    Args:
-        sure: after look j a video stops whose confidence (``certain``) is at least ``sure[j - 1]``, and
-            behind the last of them in any case, shape (K,); None: never.
-        late: asked before each further look; once it says yes no video is looked at any more.
-    """
-
-    sure: Sequence[float] | None = None
-    late: Callable[[], bool] | None = None
-
-    def after(self, look: int, logits: Tensor, *, labels: Labels = "one") -> Tensor:
-        """Which videos are sure enough after their look number ``look`` (from 1), bool (B,)."""
-        if self.sure is None:
-            return torch.zeros(len(logits), dtype=torch.bool, device=logits.device)
-        least = self.sure[look - 1] if look <= len(self.sure) else -math.inf
-        return (certain(precise(logits, labels), labels) >= least).to(logits.device)
+def sure_enough(logits: Tensor, least: float, labels: Labels = "one") -> Tensor:
+    """Which videos have a confidence (``certain``) of at least ``least``, bool (B,), by logits (B, C)."""
+    return (certain(precise(logits, labels), labels) >= least).to(logits.device)
 
 
 @dataclass(frozen=True)
@@ -185,6 +170,17 @@ class System(nn.Module):
     def whole_macs(self) -> int:
         """Multiply-adds of a close look (focus encoder and sound) at every snippet's whole source square."""
         raise NotImplementedError
+
+    @property
+    def stops(self) -> bool:
+        """Whether it can stop looking when it is sure."""
+        return "stop" in inspect.signature(self.recognise).parameters
+
+    def look_macs(self) -> tuple[int, int]:
+        """Multiply-adds of one video before its first look, and of each look: the most they can be."""
+        from avglance.systems.budget import look_macs
+
+        return look_macs(self)
 
     @property
     def device(self) -> torch.device:
@@ -279,30 +275,11 @@ def to_tensor(array: NDArray[Any], device: torch.device) -> Tensor:
     return torch.from_numpy(np.ascontiguousarray(array)).to(device)
 
 
-def places(mask: NDArray[np.bool_]) -> NDArray[np.int64]:
-    """The places (video, snippet) where a mask (B, T) is set, int64 (n, 2), row by row."""
-    return np.argwhere(mask).astype(np.int64)
-
-
 def ask(
     view: View, kind: Literal["sounds", "pictures"], device: torch.device, *, among: Tensor | None = None
 ) -> tuple[Tensor, Tensor]:
-    """All sounds or pictures that a view says it has, or those of the snippets named by ``among`` (B, K).
-
-    Returns:
-        Rows (n, ...) and the mask (B, T) of the places they belong to, in its order. What turns out to be
-        missing while it is read is left out of both.
-    """
-    mask = "audible" if kind == "sounds" else "visible"
-    wanted: NDArray[np.bool_] = getattr(view, mask).copy()
-    if among is not None:
-        chosen = np.zeros_like(wanted)
-        np.put_along_axis(chosen, among.cpu().numpy(), True, axis=1)
-        wanted &= chosen
-    at = places(wanted)
-    rows = getattr(view, kind)(at)
-    still = wanted & getattr(view, mask)
-    rows = rows[still[at[:, 0], at[:, 1]]]
+    """``ask_all`` with tensors in and out."""
+    rows, still = ask_all(view, kind, among=None if among is None else among.cpu().numpy())
     return to_tensor(rows, device), to_tensor(still, device)
 
 

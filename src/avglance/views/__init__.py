@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from avglance.views.bill import Bill, crop_macs, resize_macs
 from avglance.views.grid import clip_start, snap, snippet_centres
 from avglance.views.pictures import (
     crop_patches,
@@ -25,7 +26,7 @@ from avglance.views.sound import (
     logmel,
     mel_matrix,
 )
-from avglance.views.view import GRIDS, Grid, View, ViewSettings, check_grid, check_places
+from avglance.views.view import GRIDS, Grid, View, ViewSettings, ask_all, check_grid, check_places
 
 if TYPE_CHECKING:
     from avglance.views.fileview import FileView
@@ -40,18 +41,22 @@ __all__ = [
     "MEL_FRAMES",
     "RATE_HZ",
     "SILENCE",
+    "Bill",
     "FileView",
     "Grid",
     "View",
     "ViewSettings",
+    "ask_all",
     "check_grid",
     "check_places",
     "clip_start",
+    "crop_macs",
     "crop_patches",
     "file_to_square",
     "logmel",
     "mel_matrix",
     "resize",
+    "resize_macs",
     "resize_matrix",
     "snap",
     "snippet_centres",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal, Protocol, get_args
+from typing import Any, Literal, Protocol, get_args
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -107,6 +107,27 @@ class View(Protocol):
     def patches(self, at: ArrayLike, boxes: ArrayLike) -> NDArray[np.float32]:
         """Patches of the source squares at ``at``, boxes (n, 4) xyxy fractions; (n, 3, P, P) in 0..255."""
         ...
+
+
+def ask_all(
+    view: View, kind: Literal["sounds", "pictures"], *, among: NDArray[np.int64] | None = None
+) -> tuple[NDArray[Any], NDArray[np.bool_]]:
+    """All sounds or pictures that a view says it has, or those of the snippets named by ``among`` (B, K).
+
+    Returns:
+        Rows (n, ...) and the mask (B, T) of the places they belong to, in its order. What turns out to be
+        missing while it is read is left out of both.
+    """
+    mask = "audible" if kind == "sounds" else "visible"
+    wanted: NDArray[np.bool_] = getattr(view, mask).copy()
+    if among is not None:
+        chosen = np.zeros_like(wanted)
+        np.put_along_axis(chosen, among, True, axis=1)
+        wanted &= chosen
+    at = np.argwhere(wanted).astype(np.int64)
+    rows: NDArray[Any] = getattr(view, kind)(at)
+    still: NDArray[np.bool_] = wanted & getattr(view, mask)
+    return rows[still[at[:, 0], at[:, 1]]], still
 
 
 def check_places(at: ArrayLike, videos: int, snippets: int) -> NDArray[np.int64]:
