@@ -54,7 +54,8 @@ def run(args: argparse.Namespace) -> int:
     if args.batch < 1:
         raise ArgumentError(f"--batch must be at least 1, got {args.batch}", where="calibrate")
     from avglance.app.api import find_device, find_model
-    from avglance.systems.store import check_free, load_model, save_with_card
+    from avglance.systems.folder import check_free
+    from avglance.systems.store import load_model, save_with_card
 
     check_free(args.out, args.force)
     device = find_device(args.device)

@@ -37,11 +37,12 @@ def run(args: argparse.Namespace) -> int:
     """Answer, compare (or store), say what differs; the exit code."""
     from avglance.app.api import find_model
     from avglance.systems import selftest, store
+    from avglance.systems.folder import SELFTEST
 
     if args.force and not args.record:
         raise ArgumentError("--force is for --record", where="selftest")
     begun, folder = time.perf_counter(), find_model(args.model)
-    if args.record and (folder / store.SELFTEST).exists() and not args.force:
+    if args.record and (folder / SELFTEST).exists() and not args.force:
         hint = "`avglance selftest MODEL` compares with it; --force replaces it"
         raise ArgumentError("an answer is stored already", where=str(folder), hint=hint)
     if args.record:

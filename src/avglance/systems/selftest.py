@@ -18,7 +18,8 @@ import torch
 from avglance.errors import CheckpointError, MediaError
 from avglance.parts.weights import sha256_of
 from avglance.systems.base import System
-from avglance.systems.store import SELFTEST, LoadedModel, copy_with, load_model
+from avglance.systems.folder import SELFTEST
+from avglance.systems.store import LoadedModel, copy_with, load_model
 from avglance.views import FileView
 
 CLIP = Path(__file__).resolve().parents[1] / "samples" / "glanceworld.mp4"

@@ -12,8 +12,7 @@ import dataclasses
 import hashlib
 import json
 import shutil
-import tempfile
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,11 +25,19 @@ from avglance.errors import ArgumentError, CheckpointError
 from avglance.parts.weights import refuse_pickle, sha256_of
 from avglance.systems import SYSTEMS, settings_of, system_class
 from avglance.systems.base import System
+from avglance.systems.folder import (
+    CARD,
+    CHECKSUMS,
+    CLASSES,
+    GRAPHS,
+    SELFTEST,
+    WEIGHTS,
+    check_free,
+    write_whole,
+)
 from avglance.types import UNKNOWN
 
 FORMAT = "avglance-model/1"
-WEIGHTS, CLASSES, CARD, CHECKSUMS = "model.safetensors", "classes.json", "card.json", "checksums.json"
-SELFTEST = "selftest.json"
 
 
 @dataclass(frozen=True)
@@ -92,7 +99,7 @@ def save_model(
         (temporary / CLASSES).write_text(names, encoding="utf-8")
         (temporary / CARD).write_text(card_text, encoding="utf-8")
 
-    return _write_whole(folder, fill)
+    return write_whole(folder, fill)
 
 
 def save_with_card(
@@ -127,16 +134,10 @@ def copy_with(model: LoadedModel, folder: Path, changed: str, text: str) -> Path
         (temporary / changed).write_text(text, encoding="utf-8")
 
     try:
-        return _write_whole(folder, fill)
+        return write_whole(folder, fill)
     except OSError as error:
         hint = "make room, or name another folder"
         raise ArgumentError(f"cannot be written: {error.strerror}", where=str(folder), hint=hint) from error
-
-
-def check_free(folder: Path, overwrite: bool) -> None:
-    """Raises ArgumentError where a folder is there, but for a model that may be replaced."""
-    if folder.exists() and not (overwrite and (folder / WEIGHTS).is_file()):
-        raise ArgumentError("the folder exists already", where=str(folder), hint="choose another name")
 
 
 def _card_text(card: dict[str, Any]) -> str:
@@ -144,27 +145,6 @@ def _card_text(card: dict[str, Any]) -> str:
         return json.dumps(card, indent=1, sort_keys=True, ensure_ascii=False, allow_nan=False)
     except (TypeError, ValueError) as e:
         raise ArgumentError(f"the card is not plain JSON: {e}", where="save_model") from e
-
-
-def _write_whole(folder: Path, fill: Callable[[Path], None]) -> Path:
-    """A model folder filled and summed under another name, which takes its place when it is whole."""
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
-    try:
-        temporary.chmod(0o755)
-        fill(temporary)
-        parts = (WEIGHTS, CLASSES, CARD, SELFTEST)
-        sums = {name: sha256_of(temporary / name) for name in parts if (temporary / name).exists()}
-        (temporary / CHECKSUMS).write_text(json.dumps(sums, indent=1, sort_keys=True), encoding="utf-8")
-        old = temporary.with_name(f"{temporary.name}.old")
-        if folder.exists():
-            folder.rename(old)
-        temporary.rename(folder)
-    except BaseException:
-        shutil.rmtree(temporary, ignore_errors=True)
-        raise
-    shutil.rmtree(old, ignore_errors=True)
-    return folder
 
 
 def load_model(folder: str | Path, device: torch.device | str = "cpu") -> LoadedModel:
@@ -305,7 +285,10 @@ def _check_files(folder: Path) -> dict[str, str]:
 
 def _check_there(folder: Path, name: str) -> None:
     if not (folder / name).is_file():
-        raise CheckpointError(f"{name} is missing", where=str(folder), hint="copy or train the model again")
+        hint = "copy or train the model again"
+        if (folder / GRAPHS).is_file():
+            hint = "it holds graphs, for `avglance tag --runtime onnx`; the weights are in their model"
+        raise CheckpointError(f"{name} is missing", where=str(folder), hint=hint)
 
 
 def _check_classes(folder: Path) -> None:

@@ -1,0 +1,213 @@
+"""AVGN taken apart: a graph for each of its stages, and what the host loop must know of the rest.
+
+glance_picture, glance_sound, focus: encoder and its auxiliary head     choose: learned vectors and AV-TeST
+hear: what AESPA keeps of the sounds     aim: AESPA and one step of the policy     answer: one more look
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from avglance.parts.meter import row_macs
+from avglance.parts.policy import RecurrentPolicy
+from avglance.systems.avgn import ORDERS
+from avglance.systems.avgn_looks import random_corners
+from avglance.systems.graphs import Encoded, Exported, StageGraph
+from avglance.views import MEL_BANDS, MEL_FRAMES
+
+if TYPE_CHECKING:
+    from avglance.systems.avgn import AVGN
+
+ROWS = 2  # of the examples: one would be taken for an axis that may be dropped
+
+
+class Cells(nn.Module):
+    """Map (n, D, h, w) -> its cells (n, D, c, c): ``adaptive_avg_pool2d``, for sides that c does not divide.
+
+    As two matrices, since ONNX has no form of it for those.
+    """
+
+    rows: Tensor
+    columns: Tensor
+
+    def __init__(self, cells: int, size: Sequence[int]) -> None:
+        super().__init__()
+        for name, side in zip(("rows", "columns"), size, strict=True):
+            pooled = F.adaptive_avg_pool1d(torch.eye(side, dtype=torch.float64), cells)
+            self.register_buffer(name, pooled.T.float().contiguous())
+
+    def forward(self, map: Tensor) -> Tensor:
+        """The mean of each cell."""
+        pooled: Tensor = self.rows @ map @ self.columns.T
+        return pooled
+
+
+class Choose(nn.Module):
+    """Glance vectors and where they are there -> saliency, and the vectors with learned ones filled in."""
+
+    def __init__(self, system: AVGN) -> None:
+        super().__init__()
+        self.no_picture, self.no_sound, self.saliency = system.no_picture, system.no_sound, system.saliency
+        self.hears = system.settings.switches.hear_choose
+
+    def forward(self, picture: Tensor, sound: Tensor, visible: Tensor, audible: Tensor) -> tuple[Tensor, ...]:
+        """Logits (n, T), vectors (n, T, Dv) and (n, T, Da)."""
+        picture, sound = self.no_picture(picture, visible), self.no_sound(sound, audible)
+        return self.saliency(picture, sound if self.hears else None).logits, picture, sound
+
+
+class Hear(nn.Module):
+    """Sounds (n, T, Da) -> what AESPA keeps of them."""
+
+    def __init__(self, attention: nn.Module) -> None:
+        super().__init__()
+        self.attention = attention
+
+    def forward(self, sound: Tensor) -> Tensor:
+        """The memory, (n, T, .)."""
+        kept: Tensor = self.attention.memory(sound)  # type: ignore[operator]
+        return kept
+
+
+class Aim(nn.Module):
+    """A moment's map, what was heard and what is remembered -> corner (n, 2) and the new memory."""
+
+    def __init__(self, system: AVGN) -> None:
+        super().__init__()
+        self.attention = system.attention if system.settings.switches.hear_aim else None
+        self.policy = system.policy
+
+    def forward(self, map: Tensor, memory: Tensor, state: Tensor) -> tuple[Tensor, ...]:
+        """One step of the policy."""
+        if self.attention is not None:
+            map = self.attention(map, memory)
+        policy = self.policy
+        if not isinstance(policy, RecurrentPolicy):
+            return (policy.best(map[:, None])[:, 0],)
+        x = policy.gather(policy.squeeze(map).flatten(1))
+        state = policy.memory(x, state)
+        return policy.to_corner(state).sigmoid(), state
+
+
+class Answer(nn.Module):
+    """Vectors of one more moment and the running maximum -> logits after it, and the new maximum.
+
+    ``step``, the same in each row, is how many moments there were before. All z are at least 0, so that zeros
+    stand for a maximum of none.
+    """
+
+    weights: Tensor
+    biases: Tensor
+
+    def __init__(self, system: AVGN) -> None:
+        super().__init__()
+        self.mix, self.norm = system.classifier.mix, system.classifier.norm
+        self.hears = system.settings.switches.hear_answer
+        heads: list[Any] = list(system.classifier.heads)
+        self.register_buffer("weights", torch.stack([head.weight.detach() for head in heads]))
+        self.register_buffer("biases", torch.stack([head.bias.detach() for head in heads]))
+
+    def forward(
+        self, picture: Tensor, sound: Tensor, near: Tensor, best: Tensor, step: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Logits (n, C) and maximum (n, hidden)."""
+        sound = sound if self.hears else torch.zeros_like(sound)
+        z = self.norm(self.mix(torch.cat([picture, sound, near], dim=-1))).relu()
+        best = torch.maximum(best, z)
+        head = step[0].clamp(max=self.weights.shape[0] - 1)
+        return F.linear(best, self.weights[head], self.biases[head]), best
+
+
+def avgn_graphs(system: AVGN) -> Exported:
+    """The stages of an AVGN."""
+    s, switches, view = system.settings, system.settings.switches, system.view_settings
+    graphs: dict[str, StageGraph] = {}
+    pictures = torch.zeros(ROWS, 3, view.glance_side, view.glance_side, dtype=torch.uint8)
+    sounds = torch.zeros(ROWS, 1, MEL_FRAMES, MEL_BANDS)
+    map, picture = system.encode_picture(pictures)
+    sound = system.encode_sound(sounds)[1]
+    if switches.see:
+        macs = _encoding(system.encode_picture, system.head_picture, pictures, picture, "glance")
+        cells = None if s.cells is None else Cells(s.cells, map.shape[-2:])
+        module = Encoded(system.encode_picture, system.head_picture, maps=cells or nn.Identity())
+        outputs = ("map", "picture", "logits")
+        graphs["glance_picture"] = StageGraph(module, {"pictures": pictures}, outputs, macs)
+    if switches.listens:
+        macs = _encoding(system.encode_sound, system.head_sound, sounds, sound, "glance")
+        module = Encoded(system.encode_sound, system.head_sound)
+        graphs["glance_sound"] = StageGraph(module, {"sounds": sounds}, ("sound", "logits"), macs)
+    map, T = (F.adaptive_avg_pool2d(map, s.cells) if s.cells else map), s.snippets
+    v, a = (x[:, None].repeat(1, T, 1) for x in (picture, sound))
+    there = torch.ones(ROWS, T, dtype=torch.bool)
+    macs = {"choose": row_macs(system.saliency, v[:1], a[:1] if switches.hear_choose else None)}
+    inputs = {"picture": v, "sound": a, "visible": there, "audible": there}
+    graphs["choose"] = StageGraph(Choose(system), inputs, ("saliency", "pictures", "sounds"), macs)
+    widths = {"picture": v.shape[-1], "sound": a.shape[-1], "near": system.encode_focus.width}
+    if switches.see:
+        graphs |= _aim_graphs(system, map, a) | _look_graphs(system, picture, sound)
+    settings = {
+        "see": switches.see, "listen": switches.listens, "patch": switches.patch,
+        "hear_aim": switches.hear_aim, "whole_video": system.attention.whole_video,
+        "recurrent": isinstance(system.policy, RecurrentPolicy), "map": list(map.shape[1:]),
+        "order": [] if switches.order == "saliency" else ORDERS[switches.order](T),
+        "corners": random_corners(T).tolist() if switches.patch == "random" else [],
+        "widths": widths | {"state": _state(system), "best": _hidden(system)},
+    }  # fmt: skip
+    return Exported("avgn", settings, graphs)
+
+
+def _state(system: AVGN) -> int:
+    return system.policy.hidden if isinstance(system.policy, RecurrentPolicy) else 0
+
+
+def _hidden(system: AVGN) -> int:
+    return system.classifier.norm.num_features
+
+
+def _encoding(encoder: nn.Module, head: nn.Module, x: Tensor, vector: Tensor, stage: str) -> dict[str, int]:
+    """Multiply-adds of a row through an encoder, booked on ``stage``, and its head, booked on the answer."""
+    return {stage: row_macs(encoder, x[:1]), "answer": row_macs(head, vector[:1])}
+
+
+def _aim_graphs(system: AVGN, map: Tensor, sound: Tensor) -> dict[str, StageGraph]:
+    """``aim``, and ``hear`` before it, where a policy aims."""
+    switches, attention = system.settings.switches, system.attention
+    if switches.patch != "policy":
+        return {}
+    graphs: dict[str, StageGraph] = {}
+    memory = sound if attention.whole_video else sound[:, :1]
+    macs = row_macs(system.policy, map[:1, None], method="steps")
+    if switches.hear_aim:
+        if attention.whole_video:
+            each = {"aim": row_macs(attention, sound[:1], method="memory")}
+            graphs["hear"] = StageGraph(Hear(attention), {"sound": sound}, ("memory",), each)
+            memory = attention.memory(sound)
+        macs += row_macs(attention, map[:1], memory[:1])
+    outputs = ("corner", "next_state") if _state(system) else ("corner",)
+    inputs = {"map": map, "memory": memory, "state": torch.zeros(ROWS, _state(system))}
+    graphs["aim"] = StageGraph(Aim(system), inputs, outputs, {"aim": macs})
+    return graphs
+
+
+def _look_graphs(system: AVGN, picture: Tensor, sound: Tensor) -> dict[str, StageGraph]:
+    """``answer``, and ``focus`` before it, where there are close looks."""
+    side, graphs = system.settings.patch_side, dict[str, StageGraph]()
+    near = torch.zeros(ROWS, system.encode_focus.width)
+    if system.settings.switches.patch != "none":
+        patches = torch.zeros(ROWS, 3, side, side)
+        macs = _encoding(system.encode_focus, system.head_focus, patches, near, "focus")
+        module = Encoded(system.encode_focus, system.head_focus)
+        graphs["focus"] = StageGraph(module, {"patches": patches}, ("near", "logits"), macs)
+    fused = torch.cat([picture, sound, near], dim=-1)
+    inputs = {
+        "picture": picture, "sound": sound, "near": near,
+        "best": torch.zeros(ROWS, _hidden(system)), "step": torch.zeros(ROWS, dtype=torch.int64),
+    }  # fmt: skip
+    macs = {"answer": row_macs(system.classifier, fused[:1, None], method="steps")}
+    graphs["answer"] = StageGraph(Answer(system), inputs, ("logits", "next_best"), macs)
+    return graphs
