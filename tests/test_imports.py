@@ -24,7 +24,7 @@ BELOW = {
     "runtime": ["views"],
     "app": ["training", "evaluation", "runtime"],
 }
-NO_TORCH = ("errors", "types", "metrics", "media", "views", "data")
+NO_TORCH = ("errors", "types", "metrics", "media", "views", "data", "runtime")
 
 
 def allowed(layer: str) -> set[str]:
@@ -57,6 +57,8 @@ def test_imports_only_point_down(file: Path) -> None:
             assert parts[1] in allowed(layer), f"{layer} must not import {name}"
         if parts[0] == "av":
             assert layer == "media", "only media knows av"
+        if parts[0] in ("onnx", "onnxruntime"):
+            assert layer == "runtime", "only runtime knows onnxruntime"
         if parts[0] in ("torch", "timm", "accelerate"):
             assert layer not in NO_TORCH, f"{layer} must work on a machine without {parts[0]}"
 

@@ -1,0 +1,114 @@
+"""From a folder with graphs to what answers for videos: the host loop of their kind."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+from avglance.errors import ArgumentError, CheckpointError
+from avglance.runtime.avgn import AVGNHost
+from avglance.runtime.choosing import Decision
+from avglance.runtime.folder import GRAPHS, Manifest, read_graphs
+from avglance.runtime.session import Graph
+from avglance.runtime.tsn import TSNHost
+from avglance.types import Labels, Stopping
+from avglance.views import Bill, View, ViewSettings
+
+KINDS: dict[str, type[AVGNHost | TSNHost]] = {"avgn": AVGNHost, "tsn": TSNHost}
+
+
+class Loop(Protocol):
+    """What a host loop of one kind offers."""
+
+    stops: bool
+
+    def recognise(self, view: View, k: int, *, bill: Bill, stop: Stopping | None = None) -> Decision:
+        """The answer for the videos of a view."""
+        ...
+
+
+class Host:
+    """An exported system: the surface of ``systems.base.System`` that answering needs, without torch.
+
+    Attributes:
+        name: of the system.
+        classes: C.
+        view_settings: how it wants its videos.
+        max_k: the largest budget it can spend.
+        stops: whether it can stop looking when sure.
+        toy: whether its classes are toys.
+        labels: whether it gives a video one label or several.
+    """
+
+    def __init__(self, manifest: Manifest, loop: Loop, *, toy: bool = False) -> None:
+        self.name, self.classes, self.max_k = manifest.system, manifest.classes, manifest.max_k
+        self.view_settings: ViewSettings = manifest.view
+        self.labels: Labels = manifest.labels
+        self.toy, self.stops = toy, loop.stops
+        self._manifest, self._loop = manifest, loop
+
+    def recognise(
+        self, view: View, k: int, *, bill: Bill | None = None, stop: Stopping | None = None
+    ) -> Decision:
+        """The answer from a view, asking only for what is used.
+
+        Raises:
+            ArgumentError: ``k`` is outside 1 .. ``max_k``.
+        """
+        if not 1 <= k <= self.max_k:
+            hint = f"choose 1 to {self.max_k}; the smallest budget is 1"
+            what = f"a budget of {k} moments is outside [1, {self.max_k}]"
+            raise ArgumentError(what, where=self.name, hint=hint)
+        return self._loop.recognise(view, k, bill=bill or Bill(len(view.times)), stop=stop)
+
+    def whole_macs(self) -> int:
+        """Multiply-adds of a close look at every snippet's whole source square, and of its sound."""
+        return self._manifest.whole_macs
+
+    def look_macs(self) -> tuple[int, int]:
+        """Multiply-adds of one video before its first look, and of each look: the most they can be."""
+        return self._manifest.look_macs
+
+
+@dataclass(frozen=True)
+class LoadedGraphs:
+    """An exported system with what belongs to it; ``sha256`` is that of the weights it was made from."""
+
+    system: Host
+    classes: tuple[str, ...]
+    card: dict[str, Any]
+    folder: Path
+    sha256: str
+
+
+def load_graphs(folder: str | Path, *, threads: int = 0) -> LoadedGraphs:
+    """The exported model of a folder.
+
+    Args:
+        folder: as ``avglance export`` writes it.
+        threads: for one operation; 0: as many as fit.
+
+    Raises:
+        CheckpointError: something is missing, changed since it was written, or does not fit.
+        MissingExtra: there is no onnxruntime.
+    """
+    folder = Path(folder)
+    manifest, contents, classes, card = read_graphs(folder)
+    if manifest.kind not in KINDS:
+        what = f"made for a host loop called {manifest.kind!r}, which is not known"
+        raise CheckpointError(what, where=str(folder / GRAPHS), hint="made by a newer version?")
+    graphs = {
+        name: Graph(name, content, macs=manifest.graphs[name].macs, threads=threads)
+        for name, content in contents.items()
+    }
+    kind = KINDS[manifest.kind]
+    try:
+        loop = kind(
+            manifest.settings, graphs, view=manifest.view, classes=manifest.classes, labels=manifest.labels
+        )
+    except (ArgumentError, KeyError, TypeError, ValueError, AttributeError) as error:
+        what = f"its settings do not fit {manifest.kind} ({error!r})"
+        raise CheckpointError(what, where=str(folder / GRAPHS)) from error
+    host = Host(manifest, loop, toy=bool(card.get("toy", False)))
+    return LoadedGraphs(host, classes, card, folder, manifest.weights_sha256)

@@ -1,0 +1,119 @@
+"""Exported systems answer as those of torch: the same moments, looks and spend, nearly the same numbers."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+from tests import checks
+
+from avglance.errors import ArgumentError
+from avglance.parts.meter import Meter
+from avglance.runtime.avgn import AVGNHost
+from avglance.systems.graphs import take_apart
+from avglance.types import Stopping
+from avglance.views import Bill
+
+SYSTEMS = [
+    ("avgn", {}),
+    ("avgn_nano", {"train_looks": 3}),
+    ("avgn", {"aim_form": "a2", "fusion_rank": 2}),
+    ("avgn", {"aim_form": "b", "order": "coarse"}),
+    ("avgn_nano", {"aim_form": "c", "order": "random", "hear_choose": False, "hear_answer": False}),
+    ("avgn_nano", {"patch": "random", "hear_aim": False}),
+    ("avgn_nano", {"patch": "whole"}),
+    ("avgn_nano", {"patch": "none"}),
+    ("avgn_nano", {"see": False}),
+    ("avgn", {"hear_choose": False, "hear_aim": False, "hear_answer": False}),
+    ("avgn", {"cells": 2}),
+    ("avgn_nano", {"cells": 3, "labels": "several"}),
+    ("avgn", {"labels": "several", "hear_aim": False}),
+    ("tsn", {}),
+    ("tsn", {"labels": "several"}),
+    ("tsn_nano", {"listen": False}),
+]
+OTHER_ENCODERS = {"picture": "mobilenetv1_050", "focus": "mobilenetv2_100_same", "sound": "yamnet"}
+
+
+def small(name, changes):
+    if changes.get("hear_choose") is False and name == "avgn":
+        changes = {**changes, "masked": 0.0}
+    return checks.small_system(name, **changes)
+
+
+def assert_alike(system, host, k, *, stop=None, view=checks.RecordingView):
+    clips = checks.make_clips(8)
+    meter, bill = Meter(8), Bill(8)
+    views = [view(clips, system.view_settings) for _ in range(2)]
+    ends = {} if stop is None else {"stop": stop}
+    want = system.recognise(views[0], k, meter=meter, **ends)
+    got = host.recognise(views[1], k, bill=bill, **ends)
+    for name in (*checks.FIELDS, "prefix"):
+        if name == "prefix" and want.prefix is None:
+            assert got.prefix is None
+            continue
+        one, other = getattr(want, name).numpy(), getattr(got, name)
+        assert (one.shape, one.dtype) == (other.shape, other.dtype), name
+        if one.dtype.kind == "f":
+            np.testing.assert_allclose(other, one, rtol=1e-4, atol=1e-5, err_msg=name)
+        else:
+            assert np.array_equal(one, other), name
+    spent = [{stage: macs.tolist() for stage, macs in b.macs.items() if macs.any()} for b in (meter, bill)]
+    assert spent[0] == spent[1]
+    if view is checks.RecordingView:
+        asked = [{kind: sorted(places) for kind, places in v.places.items()} for v in views]
+        assert asked[0] == asked[1]
+    return got
+
+
+@pytest.mark.parametrize(("name", "changes"), SYSTEMS, ids=lambda x: x if isinstance(x, str) else "-".join(x))
+def test_graphs_answer_as_their_system_does(name, changes, host_of):
+    """Among the videos are those that lack pictures, sound or both."""
+    system = small(name, changes)
+    host = host_of(system)
+    for k in (1, 4, checks.T):
+        assert_alike(system, host, k)
+    assert_alike(system, host, 3, view=checks.LosingView)
+
+
+@pytest.mark.parametrize("name", ["avgn", "avgn_nano"])
+def test_looks_end_where_those_of_the_system_do(name, host_of):
+    system = checks.small_system(name, train_looks=3)
+    host = host_of(system)
+    clips = checks.make_clips(8)
+    sure = system.recognise(checks.view_of(system, clips), checks.T).prefix.amax(-1).numpy()
+    middle = float(np.median(sure[:, :3]))
+    for stop in (
+        Stopping((middle, middle * 0.9, middle * 0.8)),
+        Stopping((math.inf,) * checks.T),
+        Stopping((-math.inf,)),
+        Stopping(late=lambda: True),
+    ):
+        found = assert_alike(system, host, 5, stop=stop)
+    assert found.looked.sum(axis=1).max() == 1
+
+
+def test_encoders_with_padding_of_their_own_are_exported_too(host_of):
+    system = checks.small_system("avgn_nano", still=("encode_",), **OTHER_ENCODERS)
+    assert_alike(system, host_of(system), 2)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"patch": "everywhere"}, {"map": [1, 2]}, {"widths": {}}, {"order": [0, 0]}, {"more": 1},
+        {"patch": "random"}, {"corners": [[1]]}, {"order": None},
+    ],
+    ids=lambda change: "-".join(change),
+)  # fmt: skip
+def test_settings_that_are_none_are_refused(change):
+    system = checks.small_system("avgn_nano", see=False)
+    settings = take_apart(system).settings
+    graphs = dict.fromkeys(("glance_sound", "choose"))
+    made = {"view": system.view_settings, "classes": checks.C}
+    assert AVGNHost(settings, graphs, **made).settings.listen
+    with pytest.raises((ValueError, TypeError)):
+        AVGNHost(settings | change, graphs, **made)
+    with pytest.raises(ArgumentError, match="'choose' is missing"):
+        AVGNHost(settings, {"glance_sound": None}, **made)
