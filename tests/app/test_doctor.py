@@ -121,6 +121,15 @@ def test_only_what_is_optional_is_missing() -> None:
     assert [a.needed for a in advice] == [False, False]
 
 
+def test_torch_is_not_needed_where_onnxruntime_is() -> None:
+    gone = [Library(name, None) for name in ("torch", "torchvision", "timm", "safetensors")]
+    advice = advise(broken(*gone, Library("onnxruntime", "1.32.0")))
+    assert [a.needed for a in advice] == [False] * 4
+    assert all(a.needed for a in advise(broken(*gone)))
+    unfit = advise(broken(*gone, Library("onnxruntime", "1.32.0", error="no")))
+    assert [a.needed for a in unfit] == [True] * 4 + [False]
+
+
 @pytest.mark.parametrize(
     ("facts", "code"), [(FINE, 0), (GOLDEN["no torchvision"][0], 5), (broken(Library("accelerate", None)), 0)]
 )

@@ -20,7 +20,7 @@ class FakeModel:
     """Answers from a table: a Recognition, a Failure, or something to raise."""
 
     def __init__(self, answers: dict[str, object]) -> None:
-        self.answers, self.asked = answers, {}
+        self.answers, self.asked, self.wanted = answers, {}, {}
 
     def plan(self, budget: object, exit_early: object) -> None: ...
 
@@ -38,7 +38,12 @@ class FakeModel:
 def use(monkeypatch: pytest.MonkeyPatch) -> Callable[..., FakeModel]:
     def put(**answers: object) -> FakeModel:
         model = FakeModel({f"{name}.mp4": answer for name, answer in answers.items()})
-        monkeypatch.setattr(api, "load", lambda name, device: model)
+
+        def load(name: str, **wanted: object) -> FakeModel:
+            model.wanted = wanted
+            return model
+
+        monkeypatch.setattr(api, "load", load)
         return model
 
     return put
@@ -149,10 +154,12 @@ def test_wrong_values_are_refused_before_any_work(
     assert message in err
 
 
-def test_options_reach_the_model(use, make_answer, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_options_reach_the_model(use, make_answer) -> None:
     model = use(a=make_answer("a.mp4"))
-    monkeypatch.setattr(tag, "set_threads", lambda threads: None)
-    assert cli.main(["tag", "a.mp4", "--budget", "7", "--top", "3", "--threads", "2"]) == 0
+    assert (
+        cli.main(["tag", "a.mp4", "--budget", "7", "--top", "3", "--threads", "2", "--runtime", "onnx"]) == 0
+    )
+    assert model.wanted == {"device": "auto", "runtime": "onnx", "threads": 2}
     isolate = model.asked.pop("isolate")
     assert isinstance(isolate, Decoders)
     assert model.asked == {

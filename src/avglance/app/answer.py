@@ -15,10 +15,9 @@ from avglance.systems.exits import ExitTable
 from avglance.types import UNKNOWN, Cost, GridUse, Label, MediaInfo, Moment
 
 if TYPE_CHECKING:
-    from avglance.parts.meter import Meter
-    from avglance.systems.base import Decision
+    from avglance.runtime import Decision, LoadedGraphs
     from avglance.systems.store import LoadedModel
-    from avglance.views import FileView
+    from avglance.views import Bill, FileView
 
 
 @dataclass(frozen=True)
@@ -74,7 +73,7 @@ def check_answer(view: FileView, decision: Decision, path: str) -> None:
         )
 
 
-def found_out(loaded: LoadedModel) -> tuple[Judgement, ExitTable | None]:
+def found_out(loaded: LoadedModel | LoadedGraphs) -> tuple[Judgement, ExitTable | None]:
     """What a model's card says about its scores, and when it may stop looking; older cards say nothing.
 
     Raises:
@@ -88,9 +87,8 @@ def found_out(loaded: LoadedModel) -> tuple[Judgement, ExitTable | None]:
 
 def judged(judge: Judgement, decision: Decision) -> tuple[NDArray[np.float64], bool]:
     """Calibrated scores (C,) of one answer, and whether none of the classes is there."""
-    looks = decision.looked.sum(1).cpu().numpy()
-    scores = judge.scores(decision.scores.double().cpu().numpy(), looks)
-    return scores[0], bool(judge.unknown(scores, decision.saliency.double().cpu().numpy())[0])
+    scores = judge.scores(decision.scores, decision.looked.sum(axis=1))
+    return scores[0], bool(judge.unknown(scores, decision.saliency)[0])
 
 
 def named(judge: Judgement, scores: NDArray[np.float64], top: int, *, unknown: bool) -> NDArray[np.int64]:
@@ -115,25 +113,25 @@ def labels(
 
 def moments(view: FileView, decision: Decision, saliency: NDArray[np.float64]) -> tuple[Moment, ...]:
     """The snippets that were looked at, in the order of time."""
-    times, boxes = view.times[0], decision.boxes[0].double().cpu().numpy()
+    times, boxes = view.times[0], decision.boxes[0].astype(np.float64)
     out = []
-    for t in np.flatnonzero(decision.looked[0].cpu().numpy()):
+    for t in np.flatnonzero(decision.looked[0]):
         box = view.box_px(0, boxes[t]) if np.isfinite(boxes[t]).all() else None
         out.append(Moment(float(times[t]), float(saliency[t]), box))
     return tuple(sorted(out, key=lambda moment: moment.time_s))
 
 
-def cost(view: FileView, meter: Meter, info: MediaInfo | None, whole_macs: int) -> Cost:
-    """What was spent by the view and under the meter."""
-    seconds = {name: float(s) for name, s in meter.seconds.items()}
-    seconds["decode"] = float(view.decode_s[0])  # opening the file too, before the meter ran
+def cost(view: FileView, spent: Bill, info: MediaInfo | None, whole_macs: int) -> Cost:
+    """What was spent by the view and on the bill."""
+    seconds = {name: float(s) for name, s in spent.seconds.items()}
+    seconds["decode"] = float(view.decode_s[0])  # opening the file too, before anything was billed
     frames = round(info.duration_s * info.frame_rate) if info and info.has_video else 0
     delivered, decoded = int(view.frames_delivered[0]), int(view.frames_decoded[0])
     return Cost(
         frames_delivered=delivered,
         frames_decoded=decoded,
         seconds=seconds,
-        macs={name: int(macs[0]) for name, macs in meter.macs.items()},
+        macs={name: int(macs[0]) for name, macs in spent.macs.items()},
         whole_frames=max(frames, delivered),
         whole_macs=int(whole_macs),
     )
@@ -147,8 +145,8 @@ def grid_use(view: FileView, trained: str) -> GridUse:
 
 def sightings(view: FileView, decision: Decision) -> Sightings:
     """Source squares of the moments in the order of time, and every level that was heard."""
-    times, boxes = view.times[0], decision.boxes[0].double().cpu().numpy()
-    looked = np.flatnonzero(decision.looked[0].cpu().numpy())
+    times, boxes = view.times[0], decision.boxes[0].astype(np.float64)
+    looked = np.flatnonzero(decision.looked[0])
     seen: list[Sighting | None] = []
     for t in looked[np.argsort(times[looked], kind="stable")]:
         square, box = view.square(0, int(t)), boxes[t]

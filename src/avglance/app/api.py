@@ -22,6 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from avglance.app import budget as budgets
+from avglance.app import runtimes
 from avglance.app.answer import (
     Sightings,
     check_answer,
@@ -37,22 +38,20 @@ from avglance.app.answer import (
 )
 from avglance.app.budget import Plan
 from avglance.app.reading import check_grid, check_reading, check_top
+from avglance.app.runtimes import find_device as find_device
 from avglance.errors import ArgumentError, AVGLanceError, CheckpointError, MediaError
 from avglance.types import Failure, Labels, Recognition, Span
 
 if TYPE_CHECKING:
-    import torch
-
     from avglance.media import Decoders, Opener, Source
-    from avglance.parts.meter import Meter
-    from avglance.systems.base import Decision
+    from avglance.runtime import Decision, Host, LoadedGraphs
+    from avglance.systems.base import System
     from avglance.systems.store import LoadedModel
-    from avglance.views import FileView, Grid
+    from avglance.views import Bill, FileView, Grid, ViewSettings
 
 MODELS = Path(__file__).resolve().parents[1] / "models"
 DEFAULT_MODEL = "avgn_mobile.ucf7"
 DEFAULT_THRESHOLD = 0.5  # of evidence, for a model whose card has none
-DEVICES = ("auto", "cpu", "cuda", "mps")
 _log = logging.getLogger("avglance")
 
 
@@ -60,7 +59,8 @@ def shipped_models() -> list[str]:
     """Names of the models inside the package."""
     if not MODELS.is_dir():
         return []
-    return sorted(p.name for p in MODELS.iterdir() if (p / "model.safetensors").is_file())
+    kinds = "model.safetensors", "graphs.json"
+    return sorted(p.name for p in MODELS.iterdir() if any((p / kind).is_file() for kind in kinds))
 
 
 def find_model(name_or_folder: str | Path) -> Path:
@@ -83,27 +83,13 @@ def find_model(name_or_folder: str | Path) -> Path:
     )
 
 
-def find_device(device: str = "auto") -> torch.device:
-    """A device by name; ``auto`` is the first CUDA device, or the CPU (``mps`` only when it is asked for).
-
-    Raises:
-        ArgumentError: there is no such device here.
-    """
-    import torch
-
-    if device not in DEVICES:
-        raise ArgumentError(f"device must be one of {', '.join(DEVICES)}, got {device!r}", where="load")
-    if device == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    there = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
-    if not there[device]:
-        hint = "use --device auto or cpu; `avglance doctor` lists what torch sees"
-        raise ArgumentError(f"torch sees no {device} device here", where="load", hint=hint)
-    return torch.device(device)
-
-
 def load(
-    name_or_folder: str | Path = DEFAULT_MODEL, device: str = "auto", *, grid: Grid | None = None
+    name_or_folder: str | Path = DEFAULT_MODEL,
+    device: str = "auto",
+    *,
+    grid: Grid | None = None,
+    runtime: str = "auto",
+    threads: int = 0,
 ) -> Model:
     """A model ready to tag.
 
@@ -112,17 +98,18 @@ def load(
         device: auto, cpu, cuda or mps.
         grid: when it looks at snippets, ``exact``, ``keyframe`` or ``auto`` (``ViewSettings``), unless a
             call says otherwise; None: as it was trained.
+        runtime: torch, onnx (graphs that `avglance export` made; no torch is needed), or auto: the graphs
+            where the folder has them and the device is auto or cpu.
+        threads: to compute with, 0: as many as fit.
 
     Raises:
         CheckpointError: there is no such model, or it is damaged.
-        ArgumentError: there is no such device or grid.
+        ArgumentError: there is no such device, grid or runtime.
+        MissingExtra: what the runtime needs is not installed.
     """
     check_grid(grid)
     folder = find_model(name_or_folder)
-    where = find_device(device)
-    from avglance.systems.store import load_model
-
-    return Model(load_model(folder, device=str(where)), grid=grid)
+    return Model(runtimes.load(folder, runtime=runtime, device=device, threads=threads), grid=grid)
 
 
 class Model:
@@ -141,8 +128,8 @@ class Model:
         grid: when it does so now.
     """
 
-    def __init__(self, loaded: LoadedModel, *, grid: Grid | None = None) -> None:
-        self._system = loaded.system.eval()
+    def __init__(self, loaded: LoadedModel | LoadedGraphs, *, grid: Grid | None = None) -> None:
+        self._system = loaded.system
         self.card: dict[str, Any] = dict(loaded.card)
         self.name: str = str(self.card.get("name") or Path(loaded.folder).name)
         self.system: str = str(self.card.get("system") or loaded.system.name)
@@ -155,6 +142,21 @@ class Model:
         self._judge, self._exits = found_out(loaded)
         self.label_mode: Labels = self._judge.labels
         self._plans: dict[str, Plan] = {}
+
+    @property
+    def engine(self) -> System | Host:
+        """What answers: a system of torch, or exported graphs."""
+        return self._system
+
+    @property
+    def view_settings(self) -> ViewSettings:
+        """How it wants its videos."""
+        return self._system.view_settings
+
+    @property
+    def stops(self) -> bool:
+        """Whether it can stop looking when it is sure."""
+        return self._exits is not None and self._system.stops
 
     def plan(self, budget: int | str | None = None, exit_early: bool | None = None) -> Plan:
         """How this model spends a budget; None: the default.
@@ -235,21 +237,15 @@ class Model:
     def _answer(
         self, name: str, path: Path, plan: Plan, top: int, grid: Grid, **reading: Any
     ) -> tuple[Recognition, Sightings]:
-        import torch
-
-        from avglance.parts.meter import Meter
         from avglance.views import FileView
 
-        settings = replace(self._system.view_settings, grid=grid)
-        meter, stop = Meter(1), plan.stop(time.perf_counter())
-        ends = {} if stop is None else {"stop": stop}
+        settings, stop = replace(self._system.view_settings, grid=grid), plan.stop(time.perf_counter())
         with FileView([path], settings, **reading) as view:
             raise_failure(view, name)
-            with torch.inference_mode():
-                decision = self._system.recognise(view, plan.looks, meter=meter, **ends)
+            decision, spent = runtimes.recognise(self._system, view, plan.looks, stop)
             raise_failure(view, name)
             check_answer(view, decision, name)
-            found = self._recognition(name, view, decision, meter, top)
+            found = self._recognition(name, view, decision, spent, top)
             used = grid_use(view, self.trained_grid)
             return replace(found, budget=plan.words, grid=used), sightings(view, decision)
 
@@ -321,11 +317,11 @@ class Model:
                     yield _bug(source_name(source), error)
 
     def _recognition(
-        self, video: str, view: FileView, decision: Decision, meter: Meter, top: int
+        self, video: str, view: FileView, decision: Decision, spent: Bill, top: int
     ) -> Recognition:
         info = view.infos[0]
         duration_s = info.duration_s if info else 0.0
-        saliency = decision.saliency[0].double().softmax(0).cpu().numpy()
+        saliency = runtimes.shares(self._system, decision.saliency[0])
         scores, unknown = judged(self._judge, decision)
         best = named(self._judge, scores, top, unknown=unknown)
         return Recognition(
@@ -336,7 +332,7 @@ class Model:
             moments=moments(view, decision, saliency),
             saliency=tuple(map(float, saliency)),
             times=tuple(map(float, view.times[0])),
-            cost=cost(view, meter, info, self._system.whole_macs()),
+            cost=cost(view, spent, info, self._system.whole_macs()),
             condition=view.condition(0),
             duration_s=float(duration_s),
             model=self.name,
@@ -358,7 +354,7 @@ class Model:
         """Spans of the classes that are named, in the order of time."""
         from avglance.systems.spans import spans_of
 
-        evidence = decision.evidence[0].double().cpu().numpy()  # (T, C)
+        evidence = decision.evidence[0].astype(np.float64)  # (T, C)
         threshold = float(self.card.get("span_threshold", DEFAULT_THRESHOLD))
         found = []
         for c in best:

@@ -6,7 +6,6 @@ a video on average. ``2s``: no look begins later than that after a file was open
 
 from __future__ import annotations
 
-import inspect
 import math
 import re
 import time
@@ -15,9 +14,11 @@ from typing import TYPE_CHECKING
 
 from avglance.errors import ArgumentError
 from avglance.systems.exits import ExitTable
+from avglance.types import Stopping
 
 if TYPE_CHECKING:
-    from avglance.systems.base import Stopping, System
+    from avglance.runtime import Host
+    from avglance.systems.base import System
 
 DEFAULT_LOOKS = 4
 UNITS = {"": "looks", "GMAC": "GMACs", "s": "seconds"}
@@ -44,8 +45,6 @@ class Plan:
 
     def stop(self, start: float) -> Stopping | None:
         """What ends the looks at a file that was opened at ``start`` (``time.perf_counter``), if anything."""
-        from avglance.systems.base import Stopping
-
         if self.sure is None and self.seconds is None:
             return None
         until = math.inf if self.seconds is None else start + self.seconds
@@ -81,7 +80,7 @@ def parse(budget: object) -> tuple[float, str]:
 
 
 def plan(
-    system: System, exits: ExitTable | None, budget: object = None, exit_early: bool | None = None
+    system: System | Host, exits: ExitTable | None, budget: object = None, exit_early: bool | None = None
 ) -> Plan:
     """How a system spends a budget; None: 4 looks, or as many as it can spend.
 
@@ -95,7 +94,7 @@ def plan(
         ArgumentError: it is no budget, below one look, or not one that this system can keep.
     """
     amount, unit = (float(min(DEFAULT_LOOKS, system.max_k)), "") if budget is None else parse(budget)
-    stops = "stop" in inspect.signature(system.recognise).parameters
+    stops = system.stops
     if exit_early and (exits is None or not stops):
         why = "its card holds no exit thresholds" if stops else "it looks at all its moments at once"
         hint = "`avglance calibrate` makes them; or leave --exit away" if stops else "leave --exit away"
@@ -109,7 +108,7 @@ def plan(
     return _looks(system, table, int(amount))
 
 
-def _looks(system: System, table: ExitTable | None, k: int) -> Plan:
+def _looks(system: System | Host, table: ExitTable | None, k: int) -> Plan:
     if k < 1:
         hint = "the smallest budget is 1, one close look"
         raise ArgumentError(f"a budget of {k} is below one moment", where="budget", hint=hint)
@@ -122,10 +121,8 @@ def _looks(system: System, table: ExitTable | None, k: int) -> Plan:
     return Plan(k, table.thresholds[table.within(k)], words=f"at most {count}, fewer when sure")
 
 
-def _macs(system: System, table: ExitTable | None, gmacs: float) -> Plan:
-    from avglance.systems.budget import look_macs
-
-    before, each = look_macs(system)
+def _macs(system: System | Host, table: ExitTable | None, gmacs: float) -> Plan:
+    before, each = system.look_macs()
     each = max(each, 1)  # looks of a system that sees nothing are free
     allowed = (gmacs * 1e9 + 0.5 - before) / each  # half a multiply-add for what decimals cannot hold
     if allowed < 1:
@@ -138,7 +135,7 @@ def _macs(system: System, table: ExitTable | None, gmacs: float) -> Plan:
     return Plan(system.max_k, sure, words=f"{gmacs:g} GMACs on average")
 
 
-def _seconds(system: System, table: ExitTable | None, seconds: float, stops: bool) -> Plan:
+def _seconds(system: System | Host, table: ExitTable | None, seconds: float, stops: bool) -> Plan:
     if not stops:
         raise ArgumentError(
             f"{system.name} cannot keep a budget in seconds: it looks at all its moments at once",

@@ -31,6 +31,7 @@ COMMANDS: dict[str, tuple[str, str]] = {  # name -> module with add_arguments an
     "check": ("avglance.app.check", "whether files can be read, and what is in them; no model needed"),
     "train": ("avglance.app.train", "from a dataset to a model folder"),
     "eval": ("avglance.app.eval", "a model's figures on a dataset, with their cost"),
+    "export": ("avglance.app.export", "graphs of a model that answer on machines without torch"),
     "calibrate": ("avglance.app.calibrate", "what a model's scores are worth, and when it may stop looking"),
     "compare": ("avglance.app.compare", "runs side by side: a table with spread and intervals, and plots"),
     "ablate": ("avglance.app.ablate", "a list of settings and seeds: trained, evaluated, compared"),

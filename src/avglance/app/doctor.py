@@ -11,7 +11,7 @@ import json
 import re
 import subprocess
 import sys
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from importlib import metadata
 from importlib.util import find_spec
 from pathlib import Path
@@ -22,7 +22,13 @@ from avglance.app.render import Ink, clean
 FINE, BROKEN = 0, 5
 OLDEST_PYTHON = (3, 11)
 NEEDED = ("torch", "torchvision", "timm", "numpy", "av", "safetensors", "tqdm", "jinja2", "pillow")
-OPTIONAL = {"accelerate": "train", "matplotlib": "report"}  # library -> the extra that brings it
+WITH_TORCH = ("torch", "torchvision", "timm", "safetensors")  # not needed to answer with exported graphs
+OPTIONAL = {  # library -> the extra that brings it
+    "accelerate": "train",
+    "matplotlib": "report",
+    "onnx": "export",
+    "onnxruntime": "onnx",
+}
 _MODULES = {"pillow": "PIL"}
 _PROBES = {  # what is run beyond the import; its last line becomes the note
     "torch": "import torch\nprint(torch.__version__)",
@@ -83,8 +89,16 @@ def advise(facts: Facts) -> list[Advice]:
     for library in facts.libraries.values():
         blamed = pair and library.name in ("torch", "torchvision", "timm")
         if not blamed and (library.version is None or library.error):
-            found.append(_missing_or_broken(library))
+            advice = _missing_or_broken(library)
+            spared = library.name in WITH_TORCH and _is_light(facts)
+            found.append(replace(advice, needed=False) if spared else advice)
     return sorted(found, key=lambda advice: not advice.needed)
+
+
+def _is_light(facts: Facts) -> bool:
+    """Whether this machine was set up for exported graphs alone: with onnxruntime, and without torch."""
+    torch, onnx = facts.libraries.get("torch"), facts.libraries.get("onnxruntime")
+    return bool(torch and onnx and torch.version is None and onnx.version and not onnx.error)
 
 
 def _torch_pair(facts: Facts) -> list[Advice]:

@@ -69,6 +69,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--device", default="auto", choices=("auto", "cpu", "cuda", "mps"), help="where to compute"
     )
     parser.add_argument(
+        "--runtime",
+        default="auto",
+        choices=("auto", "torch", "onnx"),
+        help="what computes: torch, or onnx (graphs that `avglance export` made, no torch needed); default: "
+        "the graphs where the model has them and the device is auto or cpu",
+    )
+    parser.add_argument(
         "--threads", type=int, default=0, metavar="N", help="threads (default: as many as fit)"
     )
     parser.add_argument("--quiet", action="store_true", help="no progress on stderr")
@@ -94,7 +101,6 @@ def run(args: argparse.Namespace) -> int:
     from avglance.media import Decoders
 
     show_log()
-    set_threads(args.threads)
     as_lines = args.json or not sys.stdout.isatty()
     entries: list[Entry] = []
     with ExitStack() as stack:
@@ -102,7 +108,7 @@ def run(args: argparse.Namespace) -> int:
             asked["isolate"] = stack.enter_context(Decoders(ready=1))
         else:
             asked["isolate"] = False
-        model = api.load(args.model, device=args.device)
+        model = api.load(args.model, device=args.device, runtime=args.runtime, threads=args.threads)
         model.plan(args.budget, args.exit_early)
         try:
             answers = stream(model, files, args, asked)
@@ -166,14 +172,6 @@ def _files_below(folder: Path) -> list[Path]:
         folders[:] = [name for name in folders if not name.startswith(".")]
         found.extend(Path(top, name) for name in names if not name.startswith("."))
     return sorted(found)
-
-
-def set_threads(threads: int) -> None:
-    """Let torch use this many threads; 0 leaves it alone."""
-    if threads:
-        import torch
-
-        torch.set_num_threads(threads)
 
 
 def stream(

@@ -1,0 +1,150 @@
+"""``avglance export MODEL``: graphs that answer on machines without torch."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shutil
+import sys
+from importlib import metadata
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from avglance import __version__
+from avglance.app.render import clean
+from avglance.errors import ArgumentError, CheckpointError
+from avglance.types import as_json
+
+if TYPE_CHECKING:
+    from avglance.app.parity import Parity
+    from avglance.runtime import Manifest
+    from avglance.systems.graphs import Exported
+    from avglance.systems.store import LoadedModel
+
+EPILOG = """A folder with graphs is a model folder: `avglance tag --model FOLDER` answers with them through
+onnxruntime (pip install 'avglance[onnx]'), and needs no torch for it. Each stage is a graph of its own; what
+is chosen (which moments, where in them, when to stop) is chosen outside, as by the model itself. --check
+needs onnxruntime: it compares both on a bundled sample and on FILE ..., and writes nothing where they
+differ."""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options of ``avglance export``."""
+    parser.epilog = EPILOG
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.add_argument("model", metavar="MODEL", help="shipped model or model folder")
+    parser.add_argument("--to", default="onnx", choices=("onnx",), help="kind of graphs (default: onnx)")
+    parser.add_argument(
+        "--out", type=Path, metavar="FOLDER", help="where they shall be (default: MODEL-onnx, here)"
+    )
+    parser.add_argument("--force", action="store_true", help="replace the model that is in FOLDER")
+    parser.add_argument(
+        "--weights", action="store_true", help="keep the weights beside the graphs, for torch too"
+    )
+    parser.add_argument(
+        "--check", nargs="*", type=Path, metavar="FILE", help="see that the graphs answer as the model does"
+    )
+    parser.add_argument("--json", action="store_true", help="one JSON object, also on a terminal")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Export, check, write, say what was made; the exit code."""
+    from avglance.app.api import find_model
+    from avglance.systems.folder import CARD, CLASSES, SELFTEST, WEIGHTS, check_free, write_whole
+    from avglance.systems.graphs import onnx_bytes, take_apart
+    from avglance.systems.store import load_model
+
+    folder = find_model(args.model)
+    out = args.out or Path(f"{folder.resolve().name}-onnx")
+    check_free(out, args.force)
+    if out.resolve() == folder.resolve() and not args.weights:
+        what, hint = "the model's own folder would lose its weights", "name another --out, or --weights"
+        raise ArgumentError(what, where=str(out), hint=hint)
+    from avglance.runtime import write_graphs
+
+    loaded = load_model(folder)
+    exported = take_apart(loaded.system)
+    graphs = {name: onnx_bytes(name, graph) for name, graph in exported.graphs.items()}
+    found: list[Parity] = []
+
+    def fill(temporary: Path) -> None:
+        kept = [CLASSES, CARD, *[WEIGHTS] * args.weights]
+        for name in (*kept, *[SELFTEST] * (folder / SELFTEST).is_file()):
+            shutil.copyfile(folder / name, temporary / name)
+        write_graphs(temporary, manifest(loaded, exported), graphs)
+
+    def check(temporary: Path) -> None:
+        if args.check is not None:
+            found.extend(checked(loaded, temporary, args.check))
+
+    try:
+        write_whole(out, fill, check=check)
+    except OSError as error:
+        hint = "make room, or name another folder"
+        raise ArgumentError(f"cannot be written: {error.strerror}", where=str(out), hint=hint) from error
+    sizes = {name: len(content) for name, content in graphs.items()}
+    if args.json or not sys.stdout.isatty():
+        print(json.dumps({"folder": str(out), "bytes": sizes, "check": as_json(found)}))
+    else:
+        print(text(out, sizes, found))
+    return 0
+
+
+def manifest(loaded: LoadedModel, exported: Exported) -> Manifest:
+    """What the graphs of a model are, for the runtime."""
+    from avglance.runtime import GraphEntry, Manifest
+
+    system = loaded.system
+    return Manifest(
+        kind=exported.kind,
+        system=system.name,
+        classes=system.classes,
+        max_k=system.max_k,
+        view=system.view_settings,
+        weights_sha256=loaded.sha256,
+        whole_macs=system.whole_macs(),
+        look_macs=system.look_macs(),
+        settings=exported.settings,
+        graphs={name: GraphEntry(f"{name}.onnx", graph.macs) for name, graph in exported.graphs.items()},
+        labels=system.labels,
+        made_with={"avglance": __version__, "torch": metadata.version("torch")},
+    )
+
+
+def checked(loaded: LoadedModel, folder: Path, files: list[Path]) -> list[Parity]:
+    """The comparison of a model with its graphs in a folder.
+
+    Raises:
+        CheckpointError: they do not answer alike.
+        MediaError: a file cannot be read.
+        MissingExtra: there is no onnxruntime.
+    """
+    from avglance.app.api import Model
+    from avglance.app.parity import SAMPLE, compare
+    from avglance.runtime import load_graphs
+
+    found = list(compare(Model(loaded), Model(load_graphs(folder)), [SAMPLE, *files]))
+    wrong = [pair for pair in found if pair.wrong]
+    if wrong:
+        first = wrong[0]
+        what = f"in {len(wrong)} of {len(found)} answers the graphs differ from the model"
+        raise CheckpointError(
+            f"{what}; first {first.file}, {first.budget}: {'; '.join(first.wrong)}",
+            where="export",
+            hint="nothing was written; a layer of an encoder may have another form in ONNX",
+        )
+    return found
+
+
+def text(out: Path, sizes: dict[str, int], found: list[Parity]) -> str:
+    """What was made, for a person."""
+    lines = [f"{clean(out, 1000)}: {len(sizes)} graphs, {sum(sizes.values()) / 2**20:.1f} MiB"]
+    for file in dict.fromkeys(pair.file for pair in found):
+        pairs = [pair for pair in found if pair.file == file]
+        far = max(pair.apart["logits"] for pair in pairs)
+        lines.append(
+            f"  {clean(file, 1000)}: {len(pairs)} budgets, same moments and looks, logits within {far:.1e}"
+        )
+    if not found:
+        lines.append("  not compared with the model (--check)")
+    return "\n".join(lines)

@@ -1,0 +1,130 @@
+"""What computes the answers: torch, or exported graphs and a host loop that know no torch."""
+
+from __future__ import annotations
+
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from avglance.errors import ArgumentError, MissingExtra
+from avglance.runtime import Decision, Host, LoadedGraphs, can_run, has_graphs, load_graphs
+from avglance.runtime.choosing import softmax
+from avglance.views import Bill, FileView
+
+if TYPE_CHECKING:
+    import torch
+
+    from avglance.systems import base
+    from avglance.systems.store import LoadedModel
+    from avglance.types import Stopping
+
+DEVICES = ("auto", "cpu", "cuda", "mps")
+RUNTIMES = ("auto", "torch", "onnx")
+
+
+def find_device(device: str = "auto") -> torch.device:
+    """A device by name; ``auto`` is the first CUDA device, or the CPU (``mps`` only when it is asked for).
+
+    Raises:
+        ArgumentError: there is no such device here.
+    """
+    import torch
+
+    if device not in DEVICES:
+        raise ArgumentError(f"device must be one of {', '.join(DEVICES)}, got {device!r}", where="load")
+    if device == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    there = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    if not there[device]:
+        hint = "use --device auto or cpu; `avglance doctor` lists what torch sees"
+        raise ArgumentError(f"torch sees no {device} device here", where="load", hint=hint)
+    return torch.device(device)
+
+
+def find_runtime(folder: Path, runtime: str = "auto", device: str = "auto") -> Literal["torch", "onnx"]:
+    """A runtime by name; ``auto`` is the graphs where the folder has them and the device is auto or cpu.
+
+    They start several times as fast as torch. Weights beside them are for torch.
+
+    Raises:
+        ArgumentError: no runtime has this name, or it knows no such device.
+        MissingExtra: what would be needed is not installed.
+    """
+    if runtime not in RUNTIMES:
+        raise ArgumentError(f"runtime must be one of {', '.join(RUNTIMES)}, got {runtime!r}", where="load")
+    if device not in DEVICES:
+        raise ArgumentError(f"device must be one of {', '.join(DEVICES)}, got {device!r}", where="load")
+    on_cpu = device in ("auto", "cpu")
+    if runtime == "onnx":
+        if not on_cpu:
+            what, hint = f"the runtime onnx computes on the CPU, not on {device}", f"take torch for {device}"
+            raise ArgumentError(what, where="load", hint=hint)
+        return "onnx"
+    graphs, weights = has_graphs(folder), (folder / "model.safetensors").is_file()
+    if runtime == "auto" and graphs and on_cpu and (can_run() or not weights):
+        return "onnx"
+    if find_spec("torch") is None:
+        what = "torch is not installed, and these weights need it"
+        hint = "pip install torch; or `avglance export` where torch is: its graphs run without"
+        if graphs:
+            hint = "pip install 'avglance[onnx]': this model has graphs that run without torch"
+        raise MissingExtra(what, where=str(folder), hint=hint)
+    return "torch"
+
+
+def load(
+    folder: Path, *, runtime: str = "auto", device: str = "auto", threads: int = 0
+) -> LoadedModel | LoadedGraphs:
+    """The model of a folder, for a runtime; ``threads`` to compute with, 0: as many as fit.
+
+    Raises:
+        CheckpointError: the model is damaged, or has no graphs.
+        ArgumentError, MissingExtra: as ``find_runtime`` and ``find_device``.
+    """
+    if find_runtime(folder, runtime, device) == "onnx":
+        return load_graphs(folder, threads=threads)
+    where = find_device(device)
+    import torch
+
+    from avglance.systems.store import load_model
+
+    if threads:
+        torch.set_num_threads(threads)
+    return load_model(folder, device=str(where))
+
+
+def recognise(
+    system: base.System | Host, view: FileView, k: int, stop: Stopping | None
+) -> tuple[Decision, Bill]:
+    """The answer for the one video of a view, as arrays, and what it cost."""
+    if isinstance(system, Host):
+        bill = Bill(1)
+        return system.recognise(view, k, bill=bill, stop=stop), bill
+    import torch
+
+    from avglance.parts.meter import Meter
+
+    meter, ends = Meter(1), {} if stop is None else {"stop": stop}
+    with torch.inference_mode():
+        return arrays(system.recognise(view, k, meter=meter, **ends)), meter
+
+
+def shares(system: base.System | Host, saliency: NDArray[Any]) -> NDArray[np.float64]:
+    """Softmax of the saliency (T,) in double precision, by what answered: the last digit is its own."""
+    logits = saliency.astype(np.float64)
+    if isinstance(system, Host):
+        return softmax(logits)
+    import torch
+
+    found: NDArray[np.float64] = torch.from_numpy(logits).softmax(0).numpy()
+    return found
+
+
+def arrays(found: base.Decision) -> Decision:
+    """What a system decided, as arrays."""
+    names = ("scores", "saliency", "looked", "order", "boxes", "evidence")
+    prefix = None if found.prefix is None else found.prefix.cpu().numpy()
+    return Decision(**{name: getattr(found, name).cpu().numpy() for name in names}, prefix=prefix)
