@@ -5,7 +5,8 @@
 
 RUN is a run folder of ``avglance train``, EVAL.json what ``avglance eval RUN/model TEST --out`` wrote of it,
 NAME the folder in the package. Folders of this machine are written as "worlds" and "runs". With --half the
-weights are kept in 16 bits; then record the answer of `avglance selftest` again.
+weights are kept in 16 bits; then record the answer of `avglance selftest` again. Graphs come last:
+`avglance export NAME --out src/avglance/models/NAME --force --check`.
 """
 
 from __future__ import annotations

@@ -1,10 +1,12 @@
-"""From a cold process to an answer: ``avglance tag`` by torch and by exported graphs, and ``--help``.
+"""From a cold process to an answer: ``avglance tag`` by torch and by graphs, and ``avglance --help``.
 
-    python benchmarks/startup.py FOLDER [VIDEO] [--light PYTHON] [--runs N] [--out start.json]
+    python benchmarks/startup.py [VIDEO] [--model NAME] [--light PYTHON] [--rounds 7] [--folder DIR]
+                                 [--out FILE.json]
 
-FOLDER holds graphs and weights (``avglance export MODEL --weights --out FOLDER``). Runs take turns, so that
-what else the machine does meets all of them alike; medians of wall and processor seconds, and their ratios.
-``--light``: a Python without torch, measured too. The files read are warm in memory.
+VIDEO: if none is named, 3 minutes of generated H.264 + AAC, 1280x720, a keyframe every 5 s. ``--light``: a
+Python without torch, measured too. Every round goes through all of it in turn, each time in a process of its
+own that decodes in another one; the first round only warms the files. Ratios are medians of the ratios within
+a round. Seconds are given by the clock and by the processor.
 """
 
 from __future__ import annotations
@@ -12,61 +14,100 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import platform
 import resource
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
-SAMPLE = Path(__file__).resolve().parents[1] / "src" / "avglance" / "samples" / "glanceworld.mp4"
+from avglance.app.api import DEFAULT_MODEL
+
 ENTRY = "from avglance.app.cli import entry; entry()"
+MINUTES, KEY_S = 3, 5
+GRIDS = ("exact", "auto", "keyframe")
 
 
 def once(command: list[str]) -> tuple[float, float]:
-    """Wall and processor seconds of a command and its children."""
+    """Seconds of a command and its children, by the clock and by the processor."""
     before, start = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
-    subprocess.run(command, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    wall, after = time.perf_counter() - start, resource.getrusage(resource.RUSAGE_CHILDREN)
-    return wall, after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+    clock, after = time.perf_counter() - start, resource.getrusage(resource.RUSAGE_CHILDREN)
+    return clock, after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
 
 
-def main() -> int:
-    parser = argparse.ArgumentParser()
-    parser.add_argument("folder", type=Path)
-    parser.add_argument("video", type=Path, nargs="?", default=SAMPLE)
+def commands(args: argparse.Namespace, video: Path) -> dict[str, list[str]]:
+    """What is measured, by name."""
+    tag = ["-c", ENTRY, "tag", str(video), "--model", args.model, "--json", "--quiet", "--grid"]
+    found = {"help": [sys.executable, "-c", ENTRY, "--help"]}
+    for grid in GRIDS:
+        for runtime in ("torch", "onnx"):
+            found[f"{runtime}, {grid}"] = [sys.executable, *tag, grid, "--runtime", runtime]
+        if args.light is not None:
+            found[f"light, {grid}"] = [str(args.light), *tag, grid]
+    return found
+
+
+def table(seconds: dict[str, list[tuple[float, float]]]) -> list[dict[str, Any]]:
+    """A row for each command: medians, the spread, and how many times as long torch takes on its grid."""
+    rows: list[dict[str, Any]] = []
+    for name, runs in seconds.items():
+        clock, work = zip(*runs, strict=True)
+        row: dict[str, Any] = {"what": name, "clock_s": statistics.median(clock)}
+        row |= {"least_s": min(clock), "most_s": max(clock), "processor_s": statistics.median(work)}
+        if ", " in name:
+            rival = seconds[f"torch, {name.split(', ')[1]}"]
+            row["torch_takes"] = statistics.median(a[0] / b[0] for a, b in zip(rival, runs, strict=True))
+        rows.append(row)
+    return rows
+
+
+def main(arguments: list[str]) -> int:
+    """Make the video, measure, print and keep."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("video", type=Path, nargs="?")
+    parser.add_argument("--model", default=DEFAULT_MODEL)
     parser.add_argument("--light", type=Path)
-    parser.add_argument("--runs", type=int, default=5)
+    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--folder", type=Path)
     parser.add_argument("--out", type=Path)
-    args = parser.parse_args()
-    tag = ["-c", ENTRY, "tag", str(args.video), "--model", str(args.folder), "--json", "--quiet", "--runtime"]
-    commands = {
-        "torch": [sys.executable, *tag, "torch"],
-        "onnx": [sys.executable, *tag, "onnx"],
-        "help": [sys.executable, "-c", ENTRY, "--help"],
-    }
-    if args.light is not None:
-        commands["onnx, no torch installed"] = [str(args.light), *tag, "onnx"]
-    seconds: dict[str, list[tuple[float, float]]] = {name: [] for name in commands}
-    for turn in range(args.runs + 1):
-        for name, command in commands.items():
+    args = parser.parse_args(arguments)
+    video = args.video
+    if video is None:
+        from grid import make
+
+        folder = args.folder or Path(tempfile.mkdtemp())
+        folder.mkdir(parents=True, exist_ok=True)
+        video = make(folder, MINUTES * 60, KEY_S)
+    todo = commands(args, video)
+    seconds: dict[str, list[tuple[float, float]]] = {name: [] for name in todo}
+    for turn in range(args.rounds + 1):
+        for name, command in todo.items():
             spent = once(command)
-            if turn:  # the first warms the files
+            if turn:
                 seconds[name].append(spent)
-    found = {
-        name: dict(zip(("wall_s", "cpu_s"), map(statistics.median, zip(*runs, strict=True)), strict=True))
-        for name, runs in seconds.items()
-    }
-    print("| | wall s | processor s | torch takes longer by |\n|---|---|---|---|")
-    for name, row in found.items():
-        ratios = [found["torch"][kind] / row[kind] for kind in ("wall_s", "cpu_s")]
-        print(f"| {name} | {row['wall_s']:.2f} | {row['cpu_s']:.2f} | {ratios[0]:.1f}x, {ratios[1]:.1f}x |")
+    rows = table(seconds)
+    print("| | clock, s | least to most | processor, s | torch takes |\n|---|---|---|---|---|")
+    for row in rows:
+        longer = f"{row['torch_takes']:.1f}x" if "torch_takes" in row else ""
+        spread = f"{row['least_s']:.2f} to {row['most_s']:.2f}"
+        print(f"| {row['what']} | {row['clock_s']:.2f} | {spread} | {row['processor_s']:.2f} | {longer} |")
     if args.out is not None:
-        machine = {"load": os.getloadavg()[0], "cores": os.cpu_count()}
-        kept = {"command": sys.argv, "runs": args.runs, **machine, "seconds": found}
-        args.out.write_text(json.dumps(kept, indent=1))
+        said = " ".join(["python benchmarks/startup.py", *(["--light PYTHON"] if args.light else [])])
+        machine = {
+            "cores": os.cpu_count(),
+            "machine": platform.machine(),
+            "python": platform.python_version(),
+        }
+        kept = {"command": said, "model": args.model, "rounds": args.rounds, **machine, "rows": rows}
+        args.out.write_text(json.dumps(kept, indent=1) + "\n", encoding="utf-8")
     return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(sys.argv[1:]))

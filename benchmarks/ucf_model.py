@@ -94,7 +94,7 @@ def model_part(at: Places) -> list[Step]:
 
 
 def ship(at: Places) -> None:
-    """Puts the model into the package, in 16 bits, with its answer to the package's clip."""
+    """Puts the model into the package, in 16 bits, with its answer to the package's clip and its graphs."""
     run = at.runs / "model"
     made = "python benchmarks/ucf.py model --clips CLIPS.csv --weights SENSE=FILE ..."
     words = [str(run), str(run / "eval_k4.json"), NAME, "--worlds", str(at.data), "--runs", str(at.runs)]
@@ -102,5 +102,6 @@ def ship(at: Places) -> None:
     words += ["--test", "98 whole clips of groups that trained nothing, from their files"]
     here = Path(__file__).resolve().parent
     subprocess.run([sys.executable, str(here / "ship.py"), *words], check=True)
-    record = ["selftest", str(here.parent / "src/avglance/models" / NAME), "--record", "--force"]
-    subprocess.run([sys.executable, "-m", "avglance", *record], check=True)
+    folder = str(here.parent / "src/avglance/models" / NAME)
+    for words in (["selftest", folder, "--record"], ["export", folder, "--out", folder, "--check"]):
+        subprocess.run([sys.executable, "-m", "avglance", *words, "--force"], check=True)

@@ -12,14 +12,18 @@ import numpy as np
 import pytest
 
 import avglance
-from avglance.app import api, cli, parity
+from avglance.app import api, cli, parity, runtimes
 from avglance.errors import ArgumentError, MissingExtra
 from avglance.runtime import Host
 from avglance.systems import selftest
 from avglance.systems.folder import SELFTEST
 
 WITHOUT_TORCH = """import sys
-sys.modules.update(dict.fromkeys(("torch", "torchvision", "timm", "accelerate", "safetensors", "onnx")))
+from importlib import util
+GONE = ("torch", "torchvision", "timm", "accelerate", "onnx")
+sys.modules.update(dict.fromkeys(GONE))
+find = util.find_spec
+util.find_spec = lambda name: None if name in GONE else find(name)
 from avglance.app.cli import main
 sys.exit(main(sys.argv[1:]))
 """
@@ -87,10 +91,45 @@ def test_without_torch_there_is_an_answer(graphs: Path, sure_model: Path, clip: 
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["labels"]
     assert report.is_file()
+    done = run("tag", clip)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["model"] == api.DEFAULT_MODEL
     done = run("tag", clip, "--model", sure_model)
     assert done.returncode == 5
     assert "torch is not installed" in done.stderr
     assert "avglance export" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "extra"),
+    [
+        (["eval", api.DEFAULT_MODEL, "."], "torch"),
+        (["selftest", api.DEFAULT_MODEL], "torch"),
+        (["tag", "x.mp4", "--runtime", "torch"], "torch"),
+        (["export", api.DEFAULT_MODEL], "export"),
+        (["train", "."], "train"),
+    ],
+    ids=lambda x: x[0] if isinstance(x, list) else x,
+)
+def test_what_needs_torch_names_the_extra(words: list[str], extra: str, clip: Path, tmp_path: Path) -> None:
+    for label in "ab":
+        (tmp_path / label).mkdir()
+        shutil.copyfile(clip, tmp_path / label / f"{label}.mp4")
+    command = [sys.executable, "-c", WITHOUT_TORCH, *words]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False, cwd=tmp_path)
+    assert done.returncode == 5, done.stderr
+    assert "torch" in done.stderr
+    assert f"pip install 'avglance[{extra}]'" in done.stderr
+    assert done.stderr.count("avglance: ") == done.stderr.count("hint: ") == 1
+
+
+@pytest.mark.parametrize("name", api.shipped_models())
+def test_the_graphs_of_shipped_models_answer_as_their_weights_do(name: str, clip: Path) -> None:
+    pytest.importorskip("onnxruntime", reason="onnxruntime is not installed: graphs cannot be run")
+    pair = [api.load(name, runtime=runtime, device="cpu") for runtime in ("torch", "onnx")]
+    found = list(parity.compare(*pair, [clip]))
+    assert len(found) > 3
+    assert not [pair.wrong for pair in found if pair.wrong]
 
 
 def test_the_folder_is_a_model(graphs: Path, sure_model: Path, tmp_path: Path, capsys) -> None:
@@ -99,28 +138,44 @@ def test_the_folder_is_a_model(graphs: Path, sure_model: Path, tmp_path: Path, c
     assert model.sha256 == avglance.load(sure_model, device="cpu").sha256
     assert cli.main(["info", str(graphs)]) == 0
     assert "least_contrast" in capsys.readouterr().out
-    assert cli.main(["eval", str(graphs), str(tmp_path)]) != 0
-    assert cli.main(["export", str(graphs), "--out", str(tmp_path / "x")]) == 4
-    assert "it holds graphs" in capsys.readouterr().err
+    assert not isinstance(avglance.load(graphs, runtime="torch", device="cpu").engine, Host)
+    assert cli.main(["export", str(graphs), "--out", str(tmp_path / "x")]) == 0
+    assert avglance.load(tmp_path / "x").sha256 == model.sha256
 
 
-def test_weights_may_stay_beside_the_graphs(
+def test_a_gpu_that_may_be_meant_takes_torch(graphs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(runtimes, "which", lambda name: "/usr/bin/nvidia-smi")
+    assert runtimes.find_runtime(graphs) == "torch"
+    assert runtimes.find_runtime(graphs, device="cpu") == "onnx"
+    monkeypatch.setattr(runtimes, "find_spec", lambda name: None)
+    assert runtimes.find_runtime(graphs) == "onnx"
+
+
+def test_graphs_are_plain_onnx_files_that_share_the_weights(graphs: Path) -> None:
+    onnx, ort = pytest.importorskip("onnx"), pytest.importorskip("onnxruntime")
+    sizes = [file.stat().st_size for file in graphs.glob("*.onnx")]
+    assert sum(sizes) < (graphs / "model.safetensors").stat().st_size / 4
+    onnx.checker.check_model(graphs / "focus.onnx")
+    ort.InferenceSession(graphs / "focus.onnx", providers=["CPUExecutionProvider"])
+
+
+def test_a_model_may_get_graphs_in_its_own_folder(
     graphs: Path, sure_model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     folder = tmp_path / "m"
     shutil.copytree(sure_model, folder)
     selftest.record(folder)
     stored = (folder / SELFTEST).read_bytes()
-    assert cli.main(["export", str(folder), "--out", str(folder), "--force"]) == 2
-    assert "would lose its weights" in capsys.readouterr().err
-    assert cli.main(["export", str(folder), "--out", str(folder), "--force", "--weights"]) == 0
+    assert cli.main(["export", str(folder), "--out", str(folder), "--force"]) == 0
     made = json.loads(capsys.readouterr().out)
     assert (folder / SELFTEST).read_bytes() == stored
     assert set(made["bytes"]) >= {"choose", "aim", "focus"}
     assert isinstance(api.load(folder).engine, Host)
     assert not isinstance(api.load(folder, runtime="torch", device="cpu").engine, Host)
-    assert cli.main(["export", str(folder), "--out", str(folder), "--weights"]) == 2
+    assert cli.main(["export", str(folder), "--out", str(folder)]) == 2
     assert "exists" in capsys.readouterr().err
+    assert cli.main(["selftest", str(folder), "--record", "--force"]) == 0  # graphs stay, and fit
+    assert isinstance(api.load(folder).engine, Host)
 
 
 def test_a_person_reads_what_was_made(

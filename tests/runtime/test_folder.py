@@ -11,14 +11,15 @@ from pathlib import Path
 import pytest
 
 from avglance.errors import CheckpointError
-from avglance.runtime import GraphEntry, Manifest, has_graphs, read_graphs, write_graphs
-from avglance.runtime.folder import CARD, CHECKSUMS, CLASSES, GRAPHS
-from avglance.systems import store
+from avglance.runtime import GraphEntry, GraphFolder, Manifest, has_graphs, read_graphs, write_graphs
+from avglance.runtime.folder import CARD, CHECKSUMS, CLASSES, GRAPHS, WEIGHTS
+from avglance.systems.folder import files_of
 from avglance.views import ViewSettings
 
+NUMBERS = b"numbers"
 MANIFEST = Manifest(
-    "avgn", "avgn_nano", 2, 16, ViewSettings(), "ab" * 32, 10, (3, 4), {"see": True},
-    {"choose": GraphEntry("choose.onnx", {"choose": 7})}, {"torch": "2.15"},
+    "avgn", "avgn_nano", 2, 16, ViewSettings(), hashlib.sha256(NUMBERS).hexdigest(), 10, (3, 4),
+    {"see": True}, {"choose": GraphEntry("choose.onnx", {"choose": 7})}, {"torch": "2.15"},
 )  # fmt: skip
 
 
@@ -33,6 +34,7 @@ def seal(folder: Path) -> None:
 def folder(tmp_path: Path) -> Path:
     (tmp_path / CLASSES).write_text('["a", "b"]')
     (tmp_path / CARD).write_text('{"name": "m"}')
+    (tmp_path / WEIGHTS).write_bytes(NUMBERS)
     write_graphs(tmp_path, MANIFEST, {"choose": b"graph"})
     seal(tmp_path)
     return tmp_path
@@ -40,11 +42,22 @@ def folder(tmp_path: Path) -> Path:
 
 def test_what_was_written_is_read(folder: Path) -> None:
     assert has_graphs(folder)
-    assert read_graphs(folder) == (MANIFEST, {"choose": b"graph"}, ("a", "b"), {"name": "m"})
-    assert store.GRAPHS == GRAPHS
+    assert read_graphs(folder) == GraphFolder(
+        MANIFEST, {"choose": b"graph"}, NUMBERS, ("a", "b"), {"name": "m"}
+    )
+    names = {CARD, CLASSES, WEIGHTS, GRAPHS, "choose.onnx"}
+    assert {file.name for file in files_of(folder, graphs=True)} == names
+    assert {file.name for file in files_of(folder, graphs=False)} == {CARD, CLASSES, WEIGHTS}
 
 
-@pytest.mark.parametrize("name", [GRAPHS, CLASSES, CARD, CHECKSUMS, "choose.onnx"])
+def test_graphs_of_other_weights_are_refused(folder: Path) -> None:
+    (folder / WEIGHTS).write_bytes(b"others")
+    seal(folder)
+    with pytest.raises(CheckpointError, match="other weights"):
+        read_graphs(folder)
+
+
+@pytest.mark.parametrize("name", [GRAPHS, CLASSES, CARD, CHECKSUMS, WEIGHTS, "choose.onnx"])
 def test_a_missing_or_changed_file_is_named(folder: Path, name: str) -> None:
     content = (folder / name).read_bytes()
     (folder / name).unlink()

@@ -59,8 +59,7 @@ def shipped_models() -> list[str]:
     """Names of the models inside the package."""
     if not MODELS.is_dir():
         return []
-    kinds = "model.safetensors", "graphs.json"
-    return sorted(p.name for p in MODELS.iterdir() if any((p / kind).is_file() for kind in kinds))
+    return sorted(p.name for p in MODELS.iterdir() if (p / "model.safetensors").is_file())
 
 
 def find_model(name_or_folder: str | Path) -> Path:
@@ -99,7 +98,7 @@ def load(
         grid: when it looks at snippets, ``exact``, ``keyframe`` or ``auto`` (``ViewSettings``), unless a
             call says otherwise; None: as it was trained.
         runtime: torch, onnx (graphs that `avglance export` made; no torch is needed), or auto: the graphs
-            where the folder has them and the device is auto or cpu.
+            where the folder has them, unless the device is a GPU or, being auto, may be one.
         threads: to compute with, 0: as many as fit.
 
     Raises:

@@ -41,6 +41,7 @@ COMMANDS: dict[str, tuple[str, str]] = {  # name -> module with add_arguments an
     "selftest": ("avglance.app.selftest", "whether a model answers here as it did where it was made"),
     "doctor": ("avglance.app.doctor", "what is installed, what does not fit, and what mends it"),
 }
+EXTRAS = {"train": "train", "ablate": "train", "export": "export"}  # of commands that want more than torch
 DONE, BUG, INTERRUPTED, PIPE_CLOSED = 0, 1, 130, 141
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
@@ -158,8 +159,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         library = (error.name or "").split(".")[0]
         if not library or library == "avglance":
             raise
-        hint = "`avglance doctor` says what is missing and the one command that mends it"
-        return complain(MissingExtra(f"{library} cannot be imported: {error}", hint=hint))
+        return complain(missing(library, error, EXTRAS.get((argv or sys.argv[1:])[0], "torch")))
     except KeyboardInterrupt:
         sys.stderr.write("\navglance: interrupted\n")
         return INTERRUPTED
@@ -171,6 +171,20 @@ def main(argv: Sequence[str] | None = None) -> int:
         if told is None:
             raise
         return complain(told)
+
+
+def missing(library: str, error: ImportError, extra: str) -> MissingExtra:
+    """What to say of a library that cannot be imported: torch may be left out, others are broken.
+
+    ``extra`` brings torch and whatever else the command needs.
+    """
+    from importlib.util import find_spec
+
+    if library in ("torch", "torchvision", "timm") and find_spec("torch") is None:
+        what, hint = "this command needs torch, which is not installed", f"pip install 'avglance[{extra}]'"
+        return MissingExtra(what, hint=hint)
+    hint = "`avglance doctor` says what is missing and the one command that mends it"
+    return MissingExtra(f"{library} cannot be imported: {error}", hint=hint)
 
 
 def _no_room(error: Exception) -> ArgumentError | None:

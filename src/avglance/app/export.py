@@ -21,11 +21,10 @@ if TYPE_CHECKING:
     from avglance.systems.graphs import Exported
     from avglance.systems.store import LoadedModel
 
-EPILOG = """A folder with graphs is a model folder: `avglance tag --model FOLDER` answers with them through
-onnxruntime (pip install 'avglance[onnx]'), and needs no torch for it. Each stage is a graph of its own; what
-is chosen (which moments, where in them, when to stop) is chosen outside, as by the model itself. --check
-needs onnxruntime: it compares both on a bundled sample and on FILE ..., and writes nothing where they
-differ."""
+EPILOG = """FOLDER becomes the model with graphs beside its weights: `avglance tag --model FOLDER` answers
+with them through onnxruntime, and needs no torch for it. Each stage is a graph of its own; what is chosen
+(which moments, where in them, when to stop) is chosen outside, as by the model itself. --check compares both
+on a bundled sample and on FILE ..., and writes nothing where they differ."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -37,9 +36,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--out", type=Path, metavar="FOLDER", help="where they shall be (default: MODEL-onnx, here)"
     )
-    parser.add_argument("--force", action="store_true", help="replace the model that is in FOLDER")
     parser.add_argument(
-        "--weights", action="store_true", help="keep the weights beside the graphs, for torch too"
+        "--force", action="store_true", help="replace the model that is in FOLDER, which may be MODEL itself"
     )
     parser.add_argument(
         "--check", nargs="*", type=Path, metavar="FILE", help="see that the graphs answer as the model does"
@@ -50,32 +48,29 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Export, check, write, say what was made; the exit code."""
     from avglance.app.api import find_model
-    from avglance.systems.folder import CARD, CLASSES, SELFTEST, WEIGHTS, check_free, write_whole
+    from avglance.app.tag import expand
+    from avglance.runtime import share, write_graphs
+    from avglance.systems.folder import WEIGHTS, check_free, files_of, write_whole
     from avglance.systems.graphs import onnx_bytes, take_apart
     from avglance.systems.store import load_model
 
     folder = find_model(args.model)
     out = args.out or Path(f"{folder.resolve().name}-onnx")
     check_free(out, args.force)
-    if out.resolve() == folder.resolve() and not args.weights:
-        what, hint = "the model's own folder would lose its weights", "name another --out, or --weights"
-        raise ArgumentError(what, where=str(out), hint=hint)
-    from avglance.runtime import write_graphs
-
     loaded = load_model(folder)
     exported = take_apart(loaded.system)
-    graphs = {name: onnx_bytes(name, graph) for name, graph in exported.graphs.items()}
+    whole = {name: onnx_bytes(name, graph) for name, graph in exported.graphs.items()}
+    graphs = share(whole, (folder / WEIGHTS).read_bytes())
     found: list[Parity] = []
 
     def fill(temporary: Path) -> None:
-        kept = [CLASSES, CARD, *[WEIGHTS] * args.weights]
-        for name in (*kept, *[SELFTEST] * (folder / SELFTEST).is_file()):
-            shutil.copyfile(folder / name, temporary / name)
+        for file in files_of(folder, graphs=False):
+            shutil.copyfile(file, temporary / file.name)
         write_graphs(temporary, manifest(loaded, exported), graphs)
 
     def check(temporary: Path) -> None:
         if args.check is not None:
-            found.extend(checked(loaded, temporary, args.check))
+            found.extend(checked(loaded, temporary, list(expand(args.check))))
 
     try:
         write_whole(out, fill, check=check)
@@ -138,7 +133,9 @@ def checked(loaded: LoadedModel, folder: Path, files: list[Path]) -> list[Parity
 
 def text(out: Path, sizes: dict[str, int], found: list[Parity]) -> str:
     """What was made, for a person."""
-    lines = [f"{clean(out, 1000)}: {len(sizes)} graphs, {sum(sizes.values()) / 2**20:.1f} MiB"]
+    lines = [
+        f"{clean(out, 1000)}: {len(sizes)} graphs, {sum(sizes.values()) / 1e6:.2g} MB beside its weights"
+    ]
     for file in dict.fromkeys(pair.file for pair in found):
         pairs = [pair for pair in found if pair.file == file]
         far = max(pair.apart["logits"] for pair in pairs)

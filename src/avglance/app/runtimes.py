@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from importlib.util import find_spec
 from pathlib import Path
+from shutil import which
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from avglance.errors import ArgumentError, MissingExtra
-from avglance.runtime import Decision, Host, LoadedGraphs, can_run, has_graphs, load_graphs
+from avglance.runtime import Decision, Host, LoadedGraphs, has_graphs, load_graphs
 from avglance.runtime.choosing import softmax
 from avglance.views import Bill, FileView
 
@@ -45,9 +46,10 @@ def find_device(device: str = "auto") -> torch.device:
 
 
 def find_runtime(folder: Path, runtime: str = "auto", device: str = "auto") -> Literal["torch", "onnx"]:
-    """A runtime by name; ``auto`` is the graphs where the folder has them and the device is auto or cpu.
+    """A runtime by name; ``auto`` is the graphs where the folder has them, unless a GPU may be meant.
 
-    They start several times as fast as torch. Weights beside them are for torch.
+    They start several times as fast as torch. With the device auto a GPU is meant where torch and a driver
+    for one are there.
 
     Raises:
         ArgumentError: no runtime has this name, or it knows no such device.
@@ -63,15 +65,14 @@ def find_runtime(folder: Path, runtime: str = "auto", device: str = "auto") -> L
             what, hint = f"the runtime onnx computes on the CPU, not on {device}", f"take torch for {device}"
             raise ArgumentError(what, where="load", hint=hint)
         return "onnx"
-    graphs, weights = has_graphs(folder), (folder / "model.safetensors").is_file()
-    if runtime == "auto" and graphs and on_cpu and (can_run() or not weights):
+    has_torch, graphs = find_spec("torch") is not None, has_graphs(folder)
+    for_gpu = device == "auto" and has_torch and which("nvidia-smi") is not None
+    if runtime == "auto" and graphs and on_cpu and not for_gpu:
         return "onnx"
-    if find_spec("torch") is None:
-        what = "torch is not installed, and these weights need it"
-        hint = "pip install torch; or `avglance export` where torch is: its graphs run without"
-        if graphs:
-            hint = "pip install 'avglance[onnx]': this model has graphs that run without torch"
-        raise MissingExtra(what, where=str(folder), hint=hint)
+    if not has_torch:
+        hint = "pip install 'avglance[torch]'"
+        hint += "" if graphs else "; or `avglance export` where torch is: graphs run without"
+        raise MissingExtra("torch is not installed, and this needs it", where=str(folder), hint=hint)
     return "torch"
 
 

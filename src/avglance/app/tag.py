@@ -72,8 +72,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--runtime",
         default="auto",
         choices=("auto", "torch", "onnx"),
-        help="what computes: torch, or onnx (graphs that `avglance export` made, no torch needed); default: "
-        "the graphs where the model has them and the device is auto or cpu",
+        help="what computes: torch, or onnx (graphs beside the weights, no torch needed); default: "
+        "the graphs where the model has them, unless the device is a GPU",
     )
     parser.add_argument(
         "--threads", type=int, default=0, metavar="N", help="threads (default: as many as fit)"

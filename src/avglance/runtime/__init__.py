@@ -3,20 +3,29 @@
 from __future__ import annotations
 
 from avglance.runtime.choosing import Decision
-from avglance.runtime.folder import GRAPHS, GraphEntry, Manifest, has_graphs, read_graphs, write_graphs
+from avglance.runtime.folder import (
+    GRAPHS,
+    GraphEntry,
+    GraphFolder,
+    Manifest,
+    has_graphs,
+    read_graphs,
+    write_graphs,
+)
 from avglance.runtime.hosts import Host, LoadedGraphs, load_graphs
-from avglance.runtime.session import can_run
+from avglance.runtime.shared import share
 
 __all__ = [
     "GRAPHS",
     "Decision",
     "GraphEntry",
+    "GraphFolder",
     "Host",
     "LoadedGraphs",
     "Manifest",
-    "can_run",
     "has_graphs",
     "load_graphs",
     "read_graphs",
+    "share",
     "write_graphs",
 ]

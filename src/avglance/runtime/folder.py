@@ -1,7 +1,8 @@
 """Graphs in a model folder: ``graphs.json`` says what they are, ``NAME.onnx`` is each of them.
 
-Beside them lie ``classes.json``, ``card.json`` and ``checksums.json`` as in any model folder, and the weights
-too where they were kept. Loading is strict: whatever is missing, changed or unfit is a ``CheckpointError``.
+Beside them lie ``model.safetensors``, where they have their weights from (``shared``), ``classes.json``,
+``card.json`` and ``checksums.json`` as in any model folder. Loading is strict: whatever is missing, changed
+or unfit is a ``CheckpointError``.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from pathlib import Path
 from typing import Any, get_args
 
 from avglance.errors import ArgumentError, CheckpointError
+from avglance.runtime.shared import WEIGHTS
 from avglance.types import Labels
 from avglance.views import ViewSettings
 
@@ -66,6 +68,17 @@ class Manifest:
     labels: Labels = "one"
 
 
+@dataclass(frozen=True)
+class GraphFolder:
+    """A folder with graphs: ``graphs`` by name, and ``weights``, the bytes of the file that they name."""
+
+    manifest: Manifest
+    graphs: dict[str, bytes]
+    weights: bytes
+    classes: tuple[str, ...]
+    card: dict[str, Any]
+
+
 def has_graphs(folder: Path) -> bool:
     """Whether a folder holds graphs."""
     return (folder / GRAPHS).is_file()
@@ -79,8 +92,8 @@ def write_graphs(folder: Path, manifest: Manifest, graphs: Mapping[str, bytes]) 
     (folder / GRAPHS).write_text(text, encoding="utf-8")
 
 
-def read_graphs(folder: Path) -> tuple[Manifest, dict[str, bytes], tuple[str, ...], dict[str, Any]]:
-    """Manifest, graphs by name, class names and card of a model folder.
+def read_graphs(folder: Path) -> GraphFolder:
+    """What a model folder with graphs holds.
 
     Raises:
         CheckpointError: something is missing, changed since it was written, or not what it should be.
@@ -94,7 +107,10 @@ def read_graphs(folder: Path) -> tuple[Manifest, dict[str, bytes], tuple[str, ..
         return _whole(folder, name, sums)
 
     manifest = _manifest(_object(folder, GRAPHS, whole(GRAPHS)), str(folder / GRAPHS))
-    graphs = {name: whole(entry.file) for name, entry in manifest.graphs.items()}
+    graphs, weights = {name: whole(e.file) for name, e in manifest.graphs.items()}, whole(WEIGHTS)
+    if sums[WEIGHTS] != manifest.weights_sha256:
+        what, hint = "its graphs were made from other weights than these", "export the model again"
+        raise CheckpointError(what, where=str(folder), hint=hint)
     text = whole(CLASSES)
     card, classes = _object(folder, CARD, whole(CARD)), _json(folder, CLASSES, text)
     if not isinstance(classes, list) or not all(isinstance(name, str) for name in classes):
@@ -105,7 +121,7 @@ def read_graphs(folder: Path) -> tuple[Manifest, dict[str, bytes], tuple[str, ..
     if card.get("classes_sha256") not in (None, hashlib.sha256(text).hexdigest()):
         what = "these are not the classes that the card was written with, or not in their order"
         raise CheckpointError(what, where=str(folder / CLASSES), hint=AGAIN)
-    return manifest, graphs, tuple(classes), card
+    return GraphFolder(manifest, graphs, weights, tuple(classes), card)
 
 
 def _whole(folder: Path, name: str, sums: dict[str, Any]) -> bytes:

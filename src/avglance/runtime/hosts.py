@@ -73,7 +73,7 @@ class Host:
 
 @dataclass(frozen=True)
 class LoadedGraphs:
-    """An exported system with what belongs to it; ``sha256`` is that of the weights it was made from."""
+    """An exported system with what belongs to it; ``sha256`` is that of its weights."""
 
     system: Host
     classes: tuple[str, ...]
@@ -94,13 +94,14 @@ def load_graphs(folder: str | Path, *, threads: int = 0) -> LoadedGraphs:
         MissingExtra: there is no onnxruntime.
     """
     folder = Path(folder)
-    manifest, contents, classes, card = read_graphs(folder)
+    found = read_graphs(folder)
+    manifest = found.manifest
     if manifest.kind not in KINDS:
         what = f"made for a host loop called {manifest.kind!r}, which is not known"
         raise CheckpointError(what, where=str(folder / GRAPHS), hint="made by a newer version?")
     graphs = {
-        name: Graph(name, content, macs=manifest.graphs[name].macs, threads=threads)
-        for name, content in contents.items()
+        name: Graph(name, content, macs=manifest.graphs[name].macs, weights=found.weights, threads=threads)
+        for name, content in found.graphs.items()
     }
     kind = KINDS[manifest.kind]
     try:
@@ -110,5 +111,5 @@ def load_graphs(folder: str | Path, *, threads: int = 0) -> LoadedGraphs:
     except (ArgumentError, KeyError, TypeError, ValueError, AttributeError) as error:
         what = f"its settings do not fit {manifest.kind} ({error!r})"
         raise CheckpointError(what, where=str(folder / GRAPHS)) from error
-    host = Host(manifest, loop, toy=bool(card.get("toy", False)))
-    return LoadedGraphs(host, classes, card, folder, manifest.weights_sha256)
+    host = Host(manifest, loop, toy=bool(found.card.get("toy", False)))
+    return LoadedGraphs(host, found.classes, found.card, folder, manifest.weights_sha256)

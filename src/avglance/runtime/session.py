@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-from importlib.util import find_spec
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from avglance.errors import CheckpointError, MissingExtra
+from avglance.runtime.shared import WEIGHTS
 
 QUIET = 3  # errors alone: what onnxruntime warns of is no user's business
-
-
-def can_run() -> bool:
-    """Whether onnxruntime is installed; it is not imported for that."""
-    return find_spec("onnxruntime") is not None
 
 
 def _onnxruntime() -> Any:
@@ -24,7 +19,7 @@ def _onnxruntime() -> Any:
         import onnxruntime
     except ImportError as error:
         first = (str(error).splitlines() or ["no reason given"])[0]
-        what, hint = f"onnxruntime cannot be imported ({first})", "pip install 'avglance[onnx]'"
+        what, hint = f"onnxruntime cannot be imported ({first})", "pip install onnxruntime"
         raise MissingExtra(what, where="runtime onnx", hint=hint) from error
     return onnxruntime
 
@@ -34,7 +29,8 @@ class Graph:
 
     Args:
         name: for messages.
-        content: the bytes of the ONNX file; data outside of it is not read.
+        content: the bytes of the ONNX file.
+        weights: those of the file that it names as ``shared.WEIGHTS``; no other is read.
         macs: multiply-adds of one row, by stage.
         threads: for one operation; 0: as many as fit.
 
@@ -43,12 +39,15 @@ class Graph:
         CheckpointError: it is no graph that onnxruntime can run.
     """
 
-    def __init__(self, name: str, content: bytes, *, macs: dict[str, int], threads: int = 0) -> None:
+    def __init__(
+        self, name: str, content: bytes, *, macs: dict[str, int], weights: bytes = b"", threads: int = 0
+    ) -> None:
         ort = _onnxruntime()
         options = ort.SessionOptions()
         options.log_severity_level = QUIET
         options.intra_op_num_threads = threads
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # decoding needs the cores
+        options.add_external_initializers_from_files_in_memory([WEIGHTS], [weights], [len(weights)])
         self.name, self.macs = name, macs
         try:
             self._session = ort.InferenceSession(content, options, providers=["CPUExecutionProvider"])

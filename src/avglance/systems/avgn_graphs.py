@@ -101,16 +101,11 @@ class Answer(nn.Module):
     stand for a maximum of none.
     """
 
-    weights: Tensor
-    biases: Tensor
-
     def __init__(self, system: AVGN) -> None:
         super().__init__()
         self.mix, self.norm = system.classifier.mix, system.classifier.norm
         self.hears = system.settings.switches.hear_answer
-        heads: list[Any] = list(system.classifier.heads)
-        self.register_buffer("weights", torch.stack([head.weight.detach() for head in heads]))
-        self.register_buffer("biases", torch.stack([head.bias.detach() for head in heads]))
+        self.heads = system.classifier.heads
 
     def forward(
         self, picture: Tensor, sound: Tensor, near: Tensor, best: Tensor, step: Tensor
@@ -119,8 +114,12 @@ class Answer(nn.Module):
         sound = sound if self.hears else torch.zeros_like(sound)
         z = self.norm(self.mix(torch.cat([picture, sound, near], dim=-1))).relu()
         best = torch.maximum(best, z)
-        head = step[0].clamp(max=self.weights.shape[0] - 1)
-        return F.linear(best, self.weights[head], self.biases[head]), best
+        heads: list[Any] = list(self.heads)
+        at = step[0].clamp(max=len(heads) - 1)
+        weights, biases = (
+            torch.stack([getattr(head, name) for head in heads]) for name in ("weight", "bias")
+        )
+        return F.linear(best, weights[at], biases[at]), best
 
 
 def avgn_graphs(system: AVGN) -> Exported:

@@ -13,13 +13,18 @@ from avglance.parts.weights import sha256_of
 
 WEIGHTS, CLASSES, CARD, CHECKSUMS = "model.safetensors", "classes.json", "card.json", "checksums.json"
 SELFTEST = "selftest.json"
-GRAPHS = "graphs.json"  # in a model that was exported, with or without its weights
+GRAPHS = "graphs.json", "*.onnx"  # of a model that was exported
+
+
+def files_of(folder: Path, *, graphs: bool) -> list[Path]:
+    """The files of a model but for the checksums; with its graphs, or without."""
+    names = (WEIGHTS, CLASSES, CARD, SELFTEST, *(GRAPHS if graphs else ()))
+    return [file for name in names for file in folder.glob(name)]
 
 
 def check_free(folder: Path, overwrite: bool) -> None:
     """Raises ArgumentError where a folder is there, but for a model that may be replaced."""
-    is_model = any((folder / name).is_file() for name in (WEIGHTS, GRAPHS))
-    if folder.exists() and not (overwrite and is_model):
+    if folder.exists() and not (overwrite and (folder / WEIGHTS).is_file()):
         raise ArgumentError("the folder exists already", where=str(folder), hint="choose another name")
 
 

@@ -70,7 +70,7 @@ def take_apart(system: System) -> Exported:
 
 
 def onnx_bytes(name: str, stage: StageGraph) -> bytes:
-    """The ONNX file of a stage.
+    """The ONNX file of a stage, with its weights as they are: nothing is folded into them.
 
     torch's exporter by tracing is taken: it needs onnx alone, and what is here has no control flow.
 
@@ -93,6 +93,7 @@ def onnx_bytes(name: str, stage: StageGraph) -> bytes:
                 content,  # type: ignore[arg-type]  # a file in memory does as well
                 input_names=list(stage.inputs), output_names=list(stage.outputs),
                 dynamic_axes={each: {0: "rows"} for each in names}, opset_version=OPSET, dynamo=False,
+                training=torch.onnx.TrainingMode.PRESERVE, do_constant_folding=False,
             )  # fmt: skip
     except (RuntimeError, ValueError, TypeError) as error:  # OnnxExporterError is a RuntimeError
         first = (str(error).splitlines() or ["no reason given"])[0]

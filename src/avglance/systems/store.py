@@ -29,10 +29,10 @@ from avglance.systems.folder import (
     CARD,
     CHECKSUMS,
     CLASSES,
-    GRAPHS,
     SELFTEST,
     WEIGHTS,
     check_free,
+    files_of,
     write_whole,
 )
 from avglance.types import UNKNOWN
@@ -128,9 +128,9 @@ def copy_with(model: LoadedModel, folder: Path, changed: str, text: str) -> Path
     """
 
     def fill(temporary: Path) -> None:
-        for name in (WEIGHTS, CLASSES, CARD, SELFTEST):
-            if name != changed and (model.folder / name).is_file():
-                shutil.copyfile(model.folder / name, temporary / name)
+        for file in files_of(model.folder, graphs=True):
+            if file.name != changed:
+                shutil.copyfile(file, temporary / file.name)
         (temporary / changed).write_text(text, encoding="utf-8")
 
     try:
@@ -285,10 +285,7 @@ def _check_files(folder: Path) -> dict[str, str]:
 
 def _check_there(folder: Path, name: str) -> None:
     if not (folder / name).is_file():
-        hint = "copy or train the model again"
-        if (folder / GRAPHS).is_file():
-            hint = "it holds graphs, for `avglance tag --runtime onnx`; the weights are in their model"
-        raise CheckpointError(f"{name} is missing", where=str(folder), hint=hint)
+        raise CheckpointError(f"{name} is missing", where=str(folder), hint="copy or train the model again")
 
 
 def _check_classes(folder: Path) -> None:
