@@ -21,6 +21,7 @@ FINE = Facts(
         "numpy": Library("numpy", "2.4.6"),
         "av": Library("av", "18.1.0", "FFmpeg 8.1.2"),
         "safetensors": Library("safetensors", "0.8.0"),
+        "onnxruntime": Library("onnxruntime", "1.32.0"),
         "tqdm": Library("tqdm", "4.70.1"),
         "jinja2": Library("jinja2", "3.1.6"),
         "pillow": Library("pillow", "13.0.0"),
@@ -121,13 +122,15 @@ def test_only_what_is_optional_is_missing() -> None:
     assert [a.needed for a in advice] == [False, False]
 
 
-def test_torch_is_not_needed_where_onnxruntime_is() -> None:
-    gone = [Library(name, None) for name in ("torch", "torchvision", "timm", "safetensors")]
-    advice = advise(broken(*gone, Library("onnxruntime", "1.32.0")))
-    assert [a.needed for a in advice] == [False] * 4
-    assert all(a.needed for a in advise(broken(*gone)))
-    unfit = advise(broken(*gone, Library("onnxruntime", "1.32.0", error="no")))
-    assert [a.needed for a in unfit] == [True] * 4 + [False]
+def test_torch_is_not_needed_but_whole_where_it_is() -> None:
+    gone = [Library(name, None) for name in doctor.TORCH]
+    (advice,) = advise(broken(*gone))
+    assert not advice.needed
+    assert advice.command == "pip install 'avglance[torch]'"
+    half = advise(broken(*gone[1:]))
+    assert [a.needed for a in half] == [True, True]
+    without = advise(broken(*gone, Library("onnxruntime", None)))
+    assert [a.needed for a in without] == [True, False]
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ import json
 import re
 import subprocess
 import sys
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from importlib import metadata
 from importlib.util import find_spec
 from pathlib import Path
@@ -21,14 +21,9 @@ from avglance.app.render import Ink, clean
 
 FINE, BROKEN = 0, 5
 OLDEST_PYTHON = (3, 11)
-NEEDED = ("torch", "torchvision", "timm", "numpy", "av", "safetensors", "tqdm", "jinja2", "pillow")
-WITH_TORCH = ("torch", "torchvision", "timm", "safetensors")  # not needed to answer with exported graphs
-OPTIONAL = {  # library -> the extra that brings it
-    "accelerate": "train",
-    "matplotlib": "report",
-    "onnx": "export",
-    "onnxruntime": "onnx",
-}
+NEEDED = ("numpy", "av", "onnxruntime", "safetensors", "tqdm", "jinja2", "pillow")
+TORCH = ("torch", "torchvision", "timm")  # to train, to export, and for a GPU: all of them or none
+OPTIONAL = {"accelerate": "train", "onnx": "export", "matplotlib": "report"}  # library -> its extra
 _MODULES = {"pillow": "PIL"}
 _PROBES = {  # what is run beyond the import; its last line becomes the note
     "torch": "import torch\nprint(torch.__version__)",
@@ -84,21 +79,22 @@ def advise(facts: Facts) -> list[Advice]:
         old, want = ".".join(map(str, facts.python)), ".".join(map(str, OLDEST_PYTHON))
         text = f"Python {old} is too old: avglance needs {want} or newer"
         found.append(Advice(text, f"python{want} -m venv .venv && .venv/bin/pip install avglance"))
-    pair = _torch_pair(facts)
-    found += pair
+    told = _no_torch(facts) or _torch_pair(facts)
+    found += told
     for library in facts.libraries.values():
-        blamed = pair and library.name in ("torch", "torchvision", "timm")
+        blamed = told and library.name in TORCH
         if not blamed and (library.version is None or library.error):
-            advice = _missing_or_broken(library)
-            spared = library.name in WITH_TORCH and _is_light(facts)
-            found.append(replace(advice, needed=False) if spared else advice)
+            found.append(_missing_or_broken(library))
     return sorted(found, key=lambda advice: not advice.needed)
 
 
-def _is_light(facts: Facts) -> bool:
-    """Whether this machine was set up for exported graphs alone: with onnxruntime, and without torch."""
-    torch, onnx = facts.libraries.get("torch"), facts.libraries.get("onnxruntime")
-    return bool(torch and onnx and torch.version is None and onnx.version and not onnx.error)
+def _no_torch(facts: Facts) -> list[Advice]:
+    """Advice where neither torch nor what comes with it is installed."""
+    there = [facts.libraries[name] for name in TORCH if name in facts.libraries]
+    if not there or any(library.version for library in there):
+        return []
+    text = "torch is not installed (only needed to train, to export and for a GPU)"
+    return [Advice(text, "pip install 'avglance[torch]'", needed=False)]
 
 
 def _torch_pair(facts: Facts) -> list[Advice]:
@@ -144,7 +140,7 @@ def _missing_or_broken(library: Library) -> Advice:
 
 def gather() -> Facts:
     """The facts of this machine; takes some seconds, since every library is imported once."""
-    libraries = {name: look_at(name) for name in (*NEEDED, *OPTIONAL)}
+    libraries = {name: look_at(name) for name in (*TORCH, *NEEDED, *OPTIONAL)}
     devices: tuple[str, ...] = ()
     if libraries["torch"].version and not libraries["torch"].error:
         devices = tuple(_try(_DEVICES)[0])
