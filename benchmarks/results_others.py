@@ -97,6 +97,7 @@ BUDGETS = (
     "avglance calibrate avgn_nano.glanceworld worlds/held --out models/nano",
     "avglance eval models/nano worlds/test --budget 4 --limit 300 --out figures.json",
 )
+STARTUP = "python benchmarks/startup.py --light PYTHON"
 MAKERS: dict[str, tuple[str, tuple[str, ...], str]] = {
     "main": ("glanceworld.md: main table, files, budgets; README.md", (GLANCEWORLD,), CORES),
     "controls": ("glanceworld.md: controls", (GLANCEWORLD,), CORES),
@@ -111,10 +112,23 @@ MAKERS: dict[str, tuple[str, tuple[str, ...], str]] = {
         (UCF.format(parts="plain half exits calibration"),),
         "",
     ),
+    "startup": ("export.md: from a cold process to an answer", (STARTUP,), ""),
     "published": ("results.md: published by others", ("copied from the sources named there",), "not ours"),
     "said": ("glanceworld.md: the sentence on each piece", ("written by hand",), "-"),
 }
 """File of docs/results -> where its figures stand, what makes them, on what."""
+
+
+def started(kept: Mapping[str, Any] | None) -> str:
+    """What it takes from a cold process to an answer, or to the help."""
+    if kept is None:
+        return NOT_YET
+    rows = [["", "clock, s", "least to most", "processor, s", "torch takes"]]
+    for row in kept["rows"]:
+        longer = f"{row['torch_takes']:.1f} times as long" if "torch_takes" in row else "-"
+        spread = f"{row['least_s']:.2f} to {row['most_s']:.2f}"
+        rows.append([row["what"], f"{row['clock_s']:.2f}", spread, f"{row['processor_s']:.2f}", longer])
+    return f"{kept['model']}, medians of {kept['rounds']} rounds. On {kept['machine']}.\n\n{markdown(rows)}"
 
 
 def trainings(kept: Mapping[str, Any]) -> str:

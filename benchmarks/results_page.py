@@ -1,4 +1,4 @@
-"""Tables of docs/results.md and docs/reproduce.md, from the figures kept in docs/results.
+"""Tables of docs/results.md, docs/reproduce.md and docs/export.md, from the figures kept in docs/results.
 
     python benchmarks/results_page.py        writes the pages again
 
@@ -14,7 +14,7 @@ from pathlib import Path
 
 from glanceworld_page import filled
 from results_asked import asked
-from results_others import WEIGHTS, glanceworld, kept_files, missing, published, speed
+from results_others import WEIGHTS, glanceworld, kept_files, missing, published, speed, started
 from results_rows import (
     AVGN,
     FIXED,
@@ -39,7 +39,8 @@ from results_rows import (
 
 from avglance.app.compare_table import long_time, macs
 
-PAGES, SCRIPT = (ROOT / "docs/results.md", ROOT / "docs/reproduce.md"), "benchmarks/results_page.py"
+PAGES = tuple(ROOT / "docs" / name for name in ("results.md", "reproduce.md", "export.md"))
+SCRIPT = "benchmarks/results_page.py"
 RUN = "python benchmarks/ucf.py {part} --clips CLIPS.csv"
 COLUMNS: dict[str, tuple[str, ...]] = {
     "whole": ("row", "K of T", "each seed", "mean", "GMACs", "share", "avgn minus", "training"),
@@ -168,6 +169,8 @@ def tables(folder: Path = KEPT) -> dict[str, str]:
     made |= {"calibration": calibrated(parts.get("calibration")), "own": own(parts.get("own"))}
     made |= {"asked": asked(parts), "missing": missing()}
     made["files"] = kept_files(folder)
+    file = folder / "startup.json"
+    made["startup"] = started(json.loads(file.read_text(encoding="utf-8")) if file.is_file() else None)
     made["glanceworld"] = glanceworld(json.loads((folder / "main.json").read_text(encoding="utf-8")))
     others = json.loads((folder / "published.json").read_text(encoding="utf-8"))
     made |= {f"published_{one['name']}": published(one, others["sources"]) for one in others["tables"]}

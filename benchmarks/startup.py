@@ -24,6 +24,8 @@ import time
 from pathlib import Path
 from typing import Any
 
+from results_others import STARTUP, started
+
 from avglance.app.api import DEFAULT_MODEL
 
 ENTRY = "from avglance.app.cli import entry; entry()"
@@ -31,10 +33,10 @@ MINUTES, KEY_S = 3, 5
 GRIDS = ("exact", "auto", "keyframe")
 
 
-def once(command: list[str]) -> tuple[float, float]:
+def once(command: list[str], environment: dict[str, str]) -> tuple[float, float]:
     """Seconds of a command and its children, by the clock and by the processor."""
     before, start = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
-    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL, env=environment)
     clock, after = time.perf_counter() - start, resource.getrusage(resource.RUSAGE_CHILDREN)
     return clock, after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
 
@@ -84,27 +86,22 @@ def main(arguments: list[str]) -> int:
         folder = args.folder or Path(tempfile.mkdtemp())
         folder.mkdir(parents=True, exist_ok=True)
         video = make(folder, MINUTES * 60, KEY_S)
-    todo = commands(args, video)
+    todo, busy = commands(args, video), os.getloadavg()[0]
+    machine = f"{os.cpu_count()} cores ({platform.machine()}), a load of {busy:.1f} from other work"
     seconds: dict[str, list[tuple[float, float]]] = {name: [] for name in todo}
-    for turn in range(args.rounds + 1):
-        for name, command in todo.items():
-            spent = once(command)
-            if turn:
-                seconds[name].append(spent)
+    with tempfile.TemporaryDirectory() as compiled:  # modules are compiled once, as where they are installed
+        environment = {**os.environ, "PYTHONPYCACHEPREFIX": compiled}
+        environment.pop("PYTHONDONTWRITEBYTECODE", None)
+        for turn in range(args.rounds + 1):
+            for name, command in todo.items():
+                spent = once(command, environment)
+                if turn:
+                    seconds[name].append(spent)
     rows = table(seconds)
-    print("| | clock, s | least to most | processor, s | torch takes |\n|---|---|---|---|---|")
-    for row in rows:
-        longer = f"{row['torch_takes']:.1f}x" if "torch_takes" in row else ""
-        spread = f"{row['least_s']:.2f} to {row['most_s']:.2f}"
-        print(f"| {row['what']} | {row['clock_s']:.2f} | {spread} | {row['processor_s']:.2f} | {longer} |")
+    kept: dict[str, Any] = {"command": STARTUP, "machine": machine, "model": args.model}
+    kept |= {"rounds": args.rounds, "rows": rows}
+    print(started(kept))
     if args.out is not None:
-        said = " ".join(["python benchmarks/startup.py", *(["--light PYTHON"] if args.light else [])])
-        machine = {
-            "cores": os.cpu_count(),
-            "machine": platform.machine(),
-            "python": platform.python_version(),
-        }
-        kept = {"command": said, "model": args.model, "rounds": args.rounds, **machine, "rows": rows}
         args.out.write_text(json.dumps(kept, indent=1) + "\n", encoding="utf-8")
     return 0
 
