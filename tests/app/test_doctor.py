@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import re
+import tomllib
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -11,6 +14,7 @@ from avglance.app import cli, doctor
 from avglance.app.doctor import Advice, Facts, Library, advise
 from avglance.app.render import Ink
 
+ROOT = Path(__file__).resolve().parents[2]
 FINE = Facts(
     (3, 11, 7),
     "0.1.0",
@@ -115,6 +119,19 @@ def test_versions_that_differ_in_one_build_are_found_by_the_failing_import() -> 
     assert "torch 2.15.0+cu132" in advice.problem
     assert "torchvision 0.20.0+cu132" in advice.problem
     assert advice.command == "pip install --force-reinstall torch torchvision"
+
+
+def test_it_knows_what_the_package_asks_for() -> None:
+    asked = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+
+    def names(lines: list[str]) -> set[str]:
+        return {re.match(r"[\w-]+", line)[0] for line in lines} - {"avglance"}
+
+    assert names(asked["dependencies"]) == set(doctor.NEEDED)
+    extras = asked["optional-dependencies"]
+    assert names(extras["torch"]) | {"torchvision"} == set(doctor.TORCH)  # timm brings it
+    for library, extra in doctor.OPTIONAL.items():
+        assert library in names(extras[extra])
 
 
 def test_only_what_is_optional_is_missing() -> None:
