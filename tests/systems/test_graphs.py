@@ -48,6 +48,24 @@ def test_what_cannot_be_exported_is_named(monkeypatch: pytest.MonkeyPatch):
         graphs.onnx_bytes("aim", stage)
 
 
+def test_a_norm_without_weights_of_rows_of_unknown_width_is_exported():
+    onnx = pytest.importorskip("onnx", reason="onnx is not installed: graphs cannot be made")
+
+    class Bare(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.norm = nn.BatchNorm1d(3, affine=False)
+
+        def forward(self, x):
+            return self.norm(nn.functional.normalize(x, dim=-1).flatten(0, 1)).reshape(x.shape)
+
+    bare = Bare()
+    content = graphs.onnx_bytes("aim", graphs.StageGraph(bare, {"x": torch.ones(2, 4, 3)}, ("y",), {}))
+    onnx.checker.check_model(onnx.load_model_from_string(content))
+    assert bare.norm.weight is bare.norm.bias is None
+    assert set(bare.state_dict()) == {"norm.running_mean", "norm.running_var", "norm.num_batches_tracked"}
+
+
 def test_a_layer_without_a_form_in_onnx_is_named():
     pytest.importorskip("onnx", reason="onnx is not installed: graphs cannot be made")
     stage = graphs.StageGraph(Odd(), {"x": torch.zeros(2, 2)}, ("y",), {})

@@ -10,7 +10,8 @@ from __future__ import annotations
 import io
 import logging
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.util import find_spec
 from typing import Any
@@ -86,7 +87,7 @@ def onnx_bytes(name: str, stage: StageGraph) -> bytes:
     level = log.level
     log.setLevel(logging.ERROR)
     try:
-        with warnings.catch_warnings(), torch.no_grad():
+        with warnings.catch_warnings(), torch.no_grad(), _full_norms(stage.module):
             warnings.simplefilter("ignore")  # checks of shapes are traced as constants, which they are
             torch.onnx.export(
                 stage.module.eval(), tuple(stage.inputs.values()),
@@ -101,6 +102,20 @@ def onnx_bytes(name: str, stage: StageGraph) -> bytes:
     finally:
         log.setLevel(level)
     return content.getvalue()
+
+
+@contextmanager
+def _full_norms(module: nn.Module) -> Iterator[None]:
+    """Inside, batch norms without weights have ones and zeros: the exporter knows not how many to make."""
+    bare = [x for x in module.modules() if isinstance(x, nn.BatchNorm1d | nn.BatchNorm2d) and not x.affine]
+    for norm in bare:
+        norm.weight = nn.Parameter(torch.ones(norm.num_features))
+        norm.bias = nn.Parameter(torch.zeros(norm.num_features))
+    try:
+        yield
+    finally:
+        for norm in bare:
+            norm.weight = norm.bias = None  # type: ignore[assignment]  # as they were
 
 
 class Encoded(nn.Module):
