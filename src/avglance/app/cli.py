@@ -35,6 +35,7 @@ COMMANDS: dict[str, tuple[str, str]] = {  # name -> module with add_arguments an
     "calibrate": ("avglance.app.calibrate", "what a model's scores are worth, and when it may stop looking"),
     "compare": ("avglance.app.compare", "runs side by side: a table with spread and intervals, and plots"),
     "ablate": ("avglance.app.ablate", "a list of settings and seeds: trained, evaluated, compared"),
+    "bench": ("avglance.app.bench", "the clock from file to answer, beside what others do"),
     "data": ("avglance.app.data", "make and look at datasets"),
     "models": ("avglance.app.models", "which models and systems there are"),
     "info": ("avglance.app.info", "the card of one model"),

@@ -82,13 +82,13 @@ class Drawn:
     def render(self, kind: str) -> bytes:
         """The picture as ``svg``, or as ``png`` with two dots a pixel; the same runs give the same bytes."""
         octets, still = io.BytesIO(), {"Date": None} if kind == "svg" else {"Software": None}
-        with _drawing():
+        with drawing():
             self.figure.savefig(octets, format=kind, dpi=2 * DPI, metadata=still)
         return octets.getvalue()
 
 
 @contextmanager
-def _drawing() -> Iterator[None]:
+def drawing() -> Iterator[None]:
     """Our style in place of the user's, and no word about letters that the font does not have."""
     from matplotlib import style
 
@@ -110,7 +110,7 @@ def draw(found: Comparison) -> dict[str, Drawn]:
     groups = _groups(found.trainings)
     named = [*(row.series for table in found.tables for row in table.rows), *groups]
     numbers = {name: n for n, name in enumerate(dict.fromkeys(named))}  # a row looks alike in every plot
-    with _drawing():
+    with drawing():
         for number, table in enumerate(found.tables, start=1):
             figure = _cost(table, numbers)
             if figure is not None:

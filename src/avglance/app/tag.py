@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from avglance.app import reading
+from avglance.app.machine import wait_idly
 from avglance.app.render import Ink, Progress, clean, failure_text, json_line, table
 from avglance.errors import ArgumentError
 from avglance.types import Failure, Recognition
@@ -97,6 +98,7 @@ def run(args: argparse.Namespace) -> int:
     files = list(expand(args.inputs))
     if args.report is not None:
         check_report(args, files)
+    wait_idly()
     from avglance.app import api
     from avglance.media import Decoders
 

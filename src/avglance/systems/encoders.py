@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.conv import _ConvNd
 
 from avglance.errors import ArgumentError
 from avglance.parts.encoders import (
@@ -18,11 +19,13 @@ from avglance.parts.encoders import (
     SmallSoundEncoder,
     TimmEncoder,
 )
+from avglance.parts.fold import folded
 from avglance.parts.mobilenets import MOBILENETS, MobileNet, YAMNet
 from avglance.parts.weights import load_encoder_weights
 from avglance.systems.base import Group, Stage, System
 from avglance.views import MEL_BANDS, MEL_FRAMES
 
+Precision = Literal["float32", "bf16"]
 ENCODER = "encode_"
 """Beginning of the names of a system's encoders; the sense follows."""
 
@@ -108,12 +111,13 @@ def load_encoders(system: System, weights: Mapping[str, str | Path]) -> dict[str
 class Brief(nn.Module):
     """An encoder that computes in bfloat16 and answers in float32; everything behind it is exact.
 
-    Its answers differ in the third digit. On CPUs with bfloat16 instructions it takes some 0.6 of the time.
+    Its answers differ in the third digit. On CPUs with bfloat16 instructions it takes some 0.5 of the time.
+    Its weights become bfloat16 for good: to turn them at every call costs as much as a small batch.
     """
 
     def __init__(self, encoder: nn.Module) -> None:
         super().__init__()
-        self.encoder = encoder
+        self.encoder = short_weights(encoder)
 
     def __getattr__(self, name: str) -> Any:
         """Sizes and widths are those of the encoder."""
@@ -128,10 +132,37 @@ class Brief(nn.Module):
         return map.float(), vector.float()
 
 
+def short_weights(net: nn.Module) -> nn.Module:
+    """The network itself, weights of its convolutions and linear layers in bfloat16; runs under autocast."""
+    for part in net.modules():
+        if isinstance(part, _ConvNd | nn.Linear):
+            part.to(torch.bfloat16)
+    return net
+
+
 def make_brief(system: System) -> None:
     """Makes a system's encoders compute in bfloat16 from now on; for answering alone."""
+    quicken(system, "bf16")
+
+
+def quicken(system: System, precision: Precision = "float32") -> None:
+    """Makes a system's encoders quicker from now on, for answering alone: no batch norm, fewer digits.
+
+    Args:
+        system: whose encoders are changed for good; its weights cannot be saved any more.
+        precision: bf16: they compute in bfloat16.
+    """
     for sense, encoder in encoders_of(system).items():
-        setattr(system, ENCODER + sense, Brief(encoder))
+        quick = folded(encoder, probe_of(encoder, sense))
+        setattr(system, ENCODER + sense, Brief(quick) if precision == "bf16" else quick)
+
+
+def probe_of(encoder: nn.Module, sense: str) -> Tensor:
+    """A small row for an encoder of a sense: noise, the same each time."""
+    size = getattr(encoder, "size", None) or ((MEL_FRAMES, MEL_BANDS) if sense == "sound" else (64, 64))
+    rng, device = torch.Generator().manual_seed(0), next(encoder.parameters()).device
+    noise = torch.rand((1, 1 if sense == "sound" else 3, *size), generator=rng)
+    return (noise if sense == "sound" else 255 * noise).to(device)
 
 
 def freeze_encoders(system: System, share: float) -> None:
