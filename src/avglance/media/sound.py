@@ -28,6 +28,7 @@ _PATIENCE_S = 0.5  # for timestamps to come back
 _LONG_S = 0.1  # one frame as long as this is enough
 _MOST_HELD = 100
 _PIECE_S = 1.0
+_CHUNK_S = 0.25  # frames are resampled together: each call costs more than its samples
 _HOLE_S = 0.05  # a gap this long is worth saying; where bytes of the file were skipped, it is a loss
 _LOST_START_S = 60.0  # a damaged packet that claims to lie further before the first sound is not believed
 
@@ -47,23 +48,37 @@ class _Run:
         self.start, self.rate = start, rate_hz
         self._out = 0
         self._resampler = av.AudioResampler(format="flt", layout="mono", rate=rate_hz)
+        self._held: av.AudioFifo | None = None  # begun with the second frame: the first tells if it works
 
     @property
     def end(self) -> float:
         """Where the sound that came out so far ends."""
         return self.start + self._out / self.rate
 
-    def put(self, frame: Any | None) -> SoundPiece | None:
-        """Resample a frame (None: the rest); None where nothing comes out yet."""
+    def put(self, frame: Any | None, *, now: bool = False) -> SoundPiece | None:
+        """Take a frame (None: there is no other); None where nothing comes out yet. ``now``: hold nothing."""
+        frames = [] if frame is None else [frame]
         if frame is not None:
             frame.pts = None  # the count of samples is the clock inside a run
-        arrays = [out.to_ndarray().reshape(-1) for out in self._resampler.resample(frame)]
+            if self._held is None:
+                self._held = av.AudioFifo()
+            else:
+                self._held.write(frame)
+                frames = self._take() if now or self._held.samples >= _CHUNK_S * frame.sample_rate else []
+        else:
+            frames = [*self._take(), None]
+        arrays = [out.to_ndarray().reshape(-1) for one in frames for out in self._resampler.resample(one)]
         if not arrays:
             return None
         samples = np.concatenate(arrays).astype(np.float32, copy=False)
         piece = SoundPiece(self.end, samples)
         self._out += samples.size
         return piece
+
+    def _take(self) -> list[Any]:
+        """All that is held, as one frame."""
+        frame = self._held.read() if self._held is not None and self._held.samples else None
+        return [] if frame is None else [frame]
 
 
 class _Stretches:
@@ -157,6 +172,7 @@ class SoundTrack:
         self._tick = float(stream.time_base) if stream.time_base else 1e-3
         self._codec = stream.codec_context
         spent.look_for_breaks(box)
+        _leave_out_others(box, stream)
         self.packets = 0
         self.lost = Spans()
         self._first_lost: float | None = None  # in the order of the file
@@ -231,7 +247,8 @@ class SoundTrack:
             if run is None:
                 run = _Run(time, rate_hz)
             try:
-                yield from filter(None, [run.put(frame)])
+                near = time + 2 * frame.samples / frame.sample_rate > end
+                yield from filter(None, [run.put(frame, now=near)])
             except (av.error.FFmpegError, ValueError):  # a layout that cannot be mixed down
                 self._keep_lost(time, time + frame.samples / frame.sample_rate)
                 run = None
@@ -290,6 +307,15 @@ class SoundTrack:
     def close(self) -> None:
         """Let go of the file."""
         self.box.close()
+
+
+def _leave_out_others(box: Any, stream: Any) -> None:
+    """Let an MP4 demuxer step over the packets of other streams: pictures are most of the bytes."""
+    if not box.format.name.startswith("mov"):
+        return
+    for other in box.streams:
+        if other.index != stream.index and hasattr(other, "discard"):
+            other.discard = av.stream.Discard.all
 
 
 def _joined(pieces: list[SoundPiece]) -> SoundPiece:
