@@ -164,7 +164,7 @@ def test_options_reach_the_model(use, make_answer) -> None:
     assert isinstance(isolate, Decoders)
     assert model.asked == {
         "budget": "7", "exit_early": None, "top": 3, "threads": 2, "audio_track": 0, "audio_file": "beside",
-        "limits": Limits(), "grid": None, "rough": False,
+        "limits": Limits(), "grid": None, "rough": False, "at_once": 1,
     }  # fmt: skip
     assert cli.main(["tag", "a.mp4", "--grid", "auto", "--rough"]) == 0
     assert (model.asked["grid"], model.asked["rough"]) == ("auto", True)

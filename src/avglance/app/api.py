@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 
 from avglance.app import budget as budgets
 from avglance.app import runtimes
+from avglance.app.ahead import in_order
 from avglance.app.answer import (
     Sightings,
     check_answer,
@@ -37,6 +38,7 @@ from avglance.app.answer import (
     sightings,
 )
 from avglance.app.budget import Plan
+from avglance.app.precision import Asked, check_precision
 from avglance.app.reading import check_grid, check_reading, check_top
 from avglance.app.runtimes import find_device as find_device
 from avglance.errors import ArgumentError, AVGLanceError, CheckpointError, MediaError
@@ -89,6 +91,7 @@ def load(
     grid: Grid | None = None,
     runtime: str = "auto",
     threads: int = 0,
+    precision: Asked = "float32",
 ) -> Model:
     """A model ready to tag.
 
@@ -100,15 +103,18 @@ def load(
         runtime: torch, onnx (graphs that `avglance export` made; no torch is needed), or auto: the graphs
             where the folder has them, unless the device is a GPU or, being auto, may be one.
         threads: to compute with, 0: as many as fit.
+        precision: of the encoders, ``float32``, ``bf16`` (by torch alone), or ``auto``: what is quicker here.
 
     Raises:
         CheckpointError: there is no such model, or it is damaged.
-        ArgumentError: there is no such device, grid or runtime.
+        ArgumentError: there is no such device, grid, runtime or precision.
         MissingExtra: what the runtime needs is not installed.
     """
     check_grid(grid)
+    check_precision(precision, "load")
     folder = find_model(name_or_folder)
-    return Model(runtimes.load(folder, runtime=runtime, device=device, threads=threads), grid=grid)
+    found = runtimes.load(folder, runtime=runtime, device=device, threads=threads, precision=precision)
+    return Model(found, grid=grid)
 
 
 class Model:
@@ -257,18 +263,20 @@ class Model:
         top: int = 5,
         grid: Grid | None = None,
         isolate: bool | Decoders = True,
+        at_once: int = 1,
         **reading: Any,
     ) -> Iterator[Recognition | Failure]:
         """A ``Recognition`` or a ``Failure`` for each video, in order; one bad file never stops the others.
 
         Files are decoded in another process (``isolate``): one that hangs or crashes it is a ``Failure`` of
-        kind ``timeout``, ``limit`` or ``crashed``.
+        kind ``timeout``, ``limit`` or ``crashed``. ``at_once``: so many are under way together, one a core
+        is quickest; sources are taken as many ahead.
 
         Raises:
             ArgumentError: a value is outside what is allowed (before the first file is opened).
         """
         asked: dict[str, Any] = {"budget": budget, "exit_early": exit_early, "top": top, "grid": grid}
-        for answer in self.look_many(sources, isolate=isolate, **asked, **reading):
+        for answer in self.look_many(sources, isolate=isolate, at_once=at_once, **asked, **reading):
             yield answer if isinstance(answer, Failure) else answer[0]
 
     def look_many(
@@ -280,40 +288,40 @@ class Model:
         top: int = 5,
         grid: Grid | None = None,
         isolate: bool | Decoders = True,
+        at_once: int = 1,
         **reading: Any,
     ) -> Iterator[tuple[Recognition, Sightings] | Failure]:
         """Like ``tag_many``, with the sightings of each."""
         from avglance.media import Decoders, VideoArray, source_name
 
-        one = (str, bytes, bytearray, memoryview, Path, VideoArray)
-        if isinstance(sources, one) or hasattr(sources, "read"):
+        single = (str, bytes, bytearray, memoryview, Path, VideoArray)
+        if isinstance(sources, single) or hasattr(sources, "read"):
             raise ArgumentError(
                 "sources must be several videos, got one", where="tag_many", hint="use tag(path)"
             )
-        asked: dict[str, Any] = {
-            "budget": budget,
-            "exit_early": exit_early,
-            "top": top,
-            "grid": grid,
-            **reading,
-        }
-        self.plan(budget, exit_early)
+        asked: dict[str, Any] = {"budget": budget, "exit_early": exit_early, "top": top, "grid": grid}
+        asked |= reading
+        if self.plan(budget, exit_early).seconds is not None:
+            at_once = 1  # each has its seconds for itself
+        if at_once > 1 and not reading.get("threads"):
+            asked["threads"] = 1
         check_top(top)
         check_grid(grid)
         check_reading(reading)
         with ExitStack() as stack:
             kept = stack.enter_context(Decoders()) if isolate is True else isolate
-            for source in sources:
+
+            def one(source: Source) -> tuple[Recognition, Sightings] | Failure:
                 try:
-                    yield self.look(source, isolate=kept, **asked)
+                    return self.look(source, isolate=kept, **asked)
                 except MediaError as error:
-                    yield Failure(source_name(source), error.kind, error.what, error.hint)
-                except (
-                    AVGLanceError
-                ):  # a wrong call or a missing part: no file's fault, and so for all of them
+                    return Failure(source_name(source), error.kind, error.what, error.hint)
+                except AVGLanceError:  # a wrong call or a missing part: no file's fault alone
                     raise
                 except Exception as error:  # noqa: BLE001 - the bulk runner: records it and goes on
-                    yield _bug(source_name(source), error)
+                    return _bug(source_name(source), error)
+
+            yield from in_order(one, sources, at_once=at_once)
 
     def _recognition(
         self, video: str, view: FileView, decision: Decision, spent: Bill, top: int

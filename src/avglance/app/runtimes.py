@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from avglance.app.precision import Asked, prepare
 from avglance.errors import ArgumentError, MissingExtra
 from avglance.runtime import Decision, Host, LoadedGraphs, has_graphs, load_graphs
 from avglance.runtime.choosing import softmax
@@ -45,8 +46,12 @@ def find_device(device: str = "auto") -> torch.device:
     return torch.device(device)
 
 
-def find_runtime(folder: Path, runtime: str = "auto", device: str = "auto") -> Literal["torch", "onnx"]:
+def find_runtime(
+    folder: Path, runtime: str = "auto", device: str = "auto", *, brief: bool = False
+) -> Literal["torch", "onnx"]:
     """A runtime by name; ``auto`` is the graphs where the folder has them, unless a GPU may be meant.
+
+    Graphs compute in 32 bits: where encoders are to be ``brief``, in 16, it is torch.
 
     They start several times as fast as torch. With the device auto a GPU is meant where torch and a driver
     for one are there.
@@ -61,13 +66,16 @@ def find_runtime(folder: Path, runtime: str = "auto", device: str = "auto") -> L
         raise ArgumentError(f"device must be one of {', '.join(DEVICES)}, got {device!r}", where="load")
     on_cpu = device in ("auto", "cpu")
     if runtime == "onnx":
+        if brief:
+            hint = "--runtime torch, or --precision float32"
+            raise ArgumentError("the runtime onnx computes in float32, not in bf16", where="load", hint=hint)
         if not on_cpu:
             what, hint = f"the runtime onnx computes on the CPU, not on {device}", f"take torch for {device}"
             raise ArgumentError(what, where="load", hint=hint)
         return "onnx"
     has_torch, graphs = find_spec("torch") is not None, has_graphs(folder)
     for_gpu = device == "auto" and has_torch and which("nvidia-smi") is not None
-    if runtime == "auto" and graphs and on_cpu and not for_gpu:
+    if runtime == "auto" and graphs and on_cpu and not for_gpu and not brief:
         return "onnx"
     if not has_torch:
         hint = "pip install 'avglance[torch]'"
@@ -77,15 +85,22 @@ def find_runtime(folder: Path, runtime: str = "auto", device: str = "auto") -> L
 
 
 def load(
-    folder: Path, *, runtime: str = "auto", device: str = "auto", threads: int = 0
+    folder: Path,
+    *,
+    runtime: str = "auto",
+    device: str = "auto",
+    threads: int = 0,
+    precision: Asked = "float32",
 ) -> LoadedModel | LoadedGraphs:
     """The model of a folder, for a runtime; ``threads`` to compute with, 0: as many as fit.
+
+    By torch its encoders get their ``precision``; graphs take "auto" for float32.
 
     Raises:
         CheckpointError: the model is damaged, or has no graphs.
         ArgumentError, MissingExtra: as ``find_runtime`` and ``find_device``.
     """
-    if find_runtime(folder, runtime, device) == "onnx":
+    if find_runtime(folder, runtime, device, brief=precision == "bf16") == "onnx":
         return load_graphs(folder, threads=threads)
     where = find_device(device)
     import torch
@@ -94,7 +109,9 @@ def load(
 
     if threads:
         torch.set_num_threads(threads)
-    return load_model(folder, device=str(where))
+    loaded = load_model(folder, device=str(where))
+    prepare(loaded.system, precision)
+    return loaded
 
 
 def recognise(

@@ -54,7 +54,7 @@ class _Counting:
         return out
 
 
-class _Counter(_Counting, TorchDispatchMode):
+class _Counter(_Counting, TorchDispatchMode):  # type: ignore[no-untyped-call]
     """``_Counting`` as a context."""
 
 
@@ -62,7 +62,7 @@ def count_macs(run: Callable[..., object], *inputs: Tensor | None) -> int:
     """Multiply-adds of one call, by torch's own formulas."""
     with torch.no_grad(), _Counter() as counter:
         run(*inputs)
-    return counter.operations // 2
+    return int(counter.operations) // 2
 
 
 def row_macs(module: nn.Module, *row: Tensor | None, method: str = "forward") -> int:

@@ -157,9 +157,10 @@ def quicken(system: System, precision: Precision = "float32") -> None:
         setattr(system, ENCODER + sense, Brief(quick) if precision == "bf16" else quick)
 
 
-def probe_of(encoder: nn.Module, sense: str) -> Tensor:
-    """A small row for an encoder of a sense: noise, the same each time."""
-    size = getattr(encoder, "size", None) or ((MEL_FRAMES, MEL_BANDS) if sense == "sound" else (64, 64))
+def probe_of(encoder: nn.Module, sense: str, *, side: int | None = None) -> Tensor:
+    """A row for an encoder of a sense, a picture small or of ``side``: noise, the same each time."""
+    square = (side or 64,) * 2
+    size = getattr(encoder, "size", None) or ((MEL_FRAMES, MEL_BANDS) if sense == "sound" else square)
     rng, device = torch.Generator().manual_seed(0), next(encoder.parameters()).device
     noise = torch.rand((1, 1 if sense == "sound" else 3, *size), generator=rng)
     return (noise if sense == "sound" else 255 * noise).to(device)
