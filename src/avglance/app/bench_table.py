@@ -8,7 +8,7 @@ from typing import Any
 from avglance.app.render import Ink, clean, clock, duration
 
 STAGES = ("decode", "glance", "choose", "aim", "focus", "answer", "rest")
-HEAD = ("", "seconds", "times ours", "decode", "networks", "decoded", "GMACs")
+HEAD = ("", "seconds", "times ours", "of processor", "times ours", "decode", "networks", "decoded", "GMACs")
 ALONE = ("", "process", "imports", "load", "first look", "peak MB", "above the model")
 
 
@@ -55,6 +55,8 @@ def _row(found: dict[str, Any], row: dict[str, Any]) -> tuple[str, ...]:
         found["rivals"][row["rival"]],
         spread(row["seconds"], duration),
         spread(row["ratio"], times),
+        duration(row["processor"]["median"]),
+        "-" if row["processor_ratio"] is None else times(row["processor_ratio"]["median"]),
         duration(decode),
         duration(max(row["seconds"]["median"] - decode, 0)),
         str(row["decoded"]),

@@ -7,6 +7,7 @@ import statistics
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -51,7 +52,9 @@ def timed(
                 continue
             if step is not None:
                 step(name, number)
-            found[name].append(rivals[name].look(path))
+            start = time.process_time()
+            look = rivals[name].look(path)
+            found[name].append(replace(look, processor_s=time.process_time() - start))
     return found
 
 
@@ -67,12 +70,16 @@ def rows(looks: Mapping[str, Sequence[Look]], base: str) -> list[dict[str, Any]]
 
 def _row(name: str, found: Sequence[Look], base: Sequence[Look]) -> dict[str, Any]:
     stages = dict.fromkeys(stage for look in found for stage in look.seconds)
-    ratios = [whole(theirs) / whole(ours) for theirs, ours in zip(found, base, strict=False)]
+    pairs = list(zip(found, base, strict=False))
+    ratios = [whole(theirs) / whole(ours) for theirs, ours in pairs]
+    worked = [theirs.processor_s / ours.processor_s for theirs, ours in pairs if ours.processor_s]
     return {
         "rival": name,
         "seconds": spread([whole(look) for look in found]),
         "stages": {s: statistics.median(look.seconds.get(s, 0.0) for look in found) for s in stages},
         "ratio": spread(ratios) if ratios else None,
+        "processor": spread([look.processor_s for look in found]),
+        "processor_ratio": spread(worked) if worked else None,
         "pictures": found[0].delivered,
         "decoded": found[0].decoded,
         "gmacs": found[0].macs / 1e9,

@@ -43,6 +43,7 @@ class Look:
         decoded: pictures that were decoded for them.
         macs: multiply-adds.
         times: of the pictures, seconds on the clock.
+        processor_s: seconds of the processor, on all cores; 0: not measured.
     """
 
     seconds: Mapping[str, float]
@@ -50,6 +51,7 @@ class Look:
     decoded: int
     macs: int
     times: tuple[float, ...] = ()
+    processor_s: float = 0.0
 
 
 class Rival(Protocol):
