@@ -11,9 +11,11 @@ the long ones are removed again. ``performance_page`` writes the page.
 from __future__ import annotations
 
 import argparse
+import csv
 import json
 import os
 import resource
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -27,6 +29,7 @@ from grid import ground
 from length import repeat
 from PIL import Image
 
+from avglance.data.splice_sources import read_clips
 from avglance.media import write_mp4
 
 KEPT = Path(__file__).resolve().parents[1] / "docs" / "results" / "performance.json"
@@ -173,12 +176,12 @@ def answers(args: argparse.Namespace) -> dict[str, Any]:
     ways = {"float32, exact": [], "bf16, exact": ["--precision", "bf16"]}
     for grid in ("auto", "keyframe"):
         ways[f"bf16, {grid}"] = ["--precision", "bf16", "--grid", grid]
-    found = {}
+    table, found = tested(args), {}
     for name, options in ways.items():
         with tempfile.TemporaryDirectory() as folder:
             out = Path(folder) / "found.json"
-            words = [sys.executable, "-m", "avglance", "eval", "avgn_mobile.ucf7", str(args.clips)]
-            words += ["--split", "test", *options, "--quiet", "--json", "--out", str(out)]
+            words = [sys.executable, "-m", "avglance", "eval", "avgn_mobile.ucf7", str(table)]
+            words += [*options, "--quiet", "--json", "--out", str(out)]
             subprocess.run(words, stdout=subprocess.DEVNULL, check=False)
             found[name] = json.loads(out.read_text(encoding="utf-8"))
     first = found["float32, exact"]
@@ -190,6 +193,20 @@ def answers(args: argparse.Namespace) -> dict[str, Any]:
             for name, one in found.items()
         ],
     }  # fmt: skip
+
+
+def tested(args: argparse.Namespace) -> Path:
+    """The test clips, copied beside a table of one's own."""
+    table: Path = args.folder / "clips" / "clips.csv"
+    table.parent.mkdir(exist_ok=True)
+    rows = []
+    for clip in read_clips(args.clips):
+        if clip.split == "test":
+            shutil.copyfile(clip.path, table.parent / clip.path.name)
+            rows.append((clip.path.name, clip.label))
+    with table.open("w", encoding="utf-8", newline="") as file:
+        csv.writer(file).writerows([("path", "label"), *rows])
+    return table
 
 
 PARTS: dict[str, Callable[[argparse.Namespace], dict[str, Any]]] = {
