@@ -159,7 +159,7 @@ def test_options_reach_the_model(use, make_answer) -> None:
     assert (
         cli.main(["tag", "a.mp4", "--budget", "7", "--top", "3", "--threads", "2", "--runtime", "onnx"]) == 0
     )
-    assert model.wanted == {"device": "auto", "runtime": "onnx", "threads": 2}
+    assert model.wanted == {"device": "auto", "runtime": "onnx", "threads": 2, "precision": "float32"}
     isolate = model.asked.pop("isolate")
     assert isinstance(isolate, Decoders)
     assert model.asked == {

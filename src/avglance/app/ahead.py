@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import TypeVar
+from typing import Any, TypeVar
 
 In = TypeVar("In")
 Out = TypeVar("Out")
@@ -31,10 +32,10 @@ def in_order(work: Callable[[In], Out], items: Iterable[In], *, at_once: int) ->
     if at_once <= 1:
         yield from map(work, items)
         return
-    import torch
-
-    threads = torch.get_num_threads()
-    pool = ThreadPoolExecutor(at_once, "look", initializer=torch.set_num_threads, initargs=(1,))
+    torch = sys.modules.get("torch")  # graphs need none
+    threads = 0 if torch is None else torch.get_num_threads()
+    alone: dict[str, Any] = {} if torch is None else {"initializer": torch.set_num_threads, "initargs": (1,)}
+    pool = ThreadPoolExecutor(at_once, "look", **alone)
     under_way: deque[Future[Out]] = deque()
     try:
         for item in items:
@@ -45,4 +46,5 @@ def in_order(work: Callable[[In], Out], items: Iterable[In], *, at_once: int) ->
             yield under_way.popleft().result()
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
-        torch.set_num_threads(threads)
+        if torch is not None:
+            torch.set_num_threads(threads)
