@@ -44,7 +44,8 @@ SENSES = {
 }
 DEAF = ("hear_choose", "hear_aim", "hear_answer")
 EPOCHS = {"whole": 30}  # 8 of the splices: chosen on training groups and backgrounds held out together
-DRAWN = {"half": ("drop_sound", "0")}  # a video without its sound has no right answer there
+DRAWN = {"half": (("drop_sound", "0"), ("choose_hear", "1"), ("choose_alone", "0"))}
+# there no sense alone tells anything, so none is dropped, and none learns to choose alone
 VIDEOS, STRANGERS, FPS = 1000, 200, 6.25  # of a spliced set; of background alone; pictures a second
 OWN_CLASSES, OWN_CLIPS = 5, 20
 SPLICE_S = 0.8  # core-seconds a spliced video at 6.25 pictures a second
@@ -74,7 +75,7 @@ class Places:
         for sense in SENSES[row]:
             words += ["--weights", f"{sense}={self.weights[sense]}"]
         words += ["--setting", "encoder_rate", "0", "--epochs", str(EPOCHS.get(part, 8))]
-        words += ["--setting", *DRAWN[part]] if part in DRAWN else []
+        words += [word for change in DRAWN.get(part, ()) for word in ("--setting", *change)]
         words += [word for name in DEAF if row == "deaf" for word in ("--setting", name, "false")]
         words += ["--features", "1", "--cache", str(self.data / "cache")]
         words += ["--seed", str(seed), "--out", str(out), *self.train_words]

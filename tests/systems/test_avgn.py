@@ -11,6 +11,7 @@ import pytest
 import torch
 from tests import checks
 
+from avglance.errors import ArgumentError
 from avglance.parts.meter import Meter, crop_macs, row_macs
 from avglance.parts.saliency import Saliency
 from avglance.parts.tensorview import TensorView
@@ -304,6 +305,42 @@ def test_aespa_is_reached_after_one_step():
 def test_what_each_loss_trains(system, term, parts):
     losses(system, checks.make_clips(3, missing=False))[term].backward()
     assert reached(system) == parts
+
+
+def test_lines_choose_by_the_labels_alone():
+    """No teacher, no order and nothing hidden teaches them; the answer's loss does not reach them."""
+    system = checks.small_system("avgn_nano", chooser="evidence", drop_sound=0.0, drop_pictures=0.0)
+    terms = losses(system, checks.make_clips(3, missing=False))
+    assert set(terms) == {"prefix", "picture", "sound", "focus", "teacher", "saliency"}
+    terms["saliency"].backward(retain_graph=True)
+    assert reached(system) == {"encode_picture", "encode_sound", "saliency"}
+    system.zero_grad()
+    terms["prefix"].backward()
+    assert "saliency" not in reached(system)
+
+
+def test_lines_choose_in_a_system_that_does_not_hear():
+    changes = {"hear_choose": False, "hear_aim": False, "hear_answer": False}
+    system = checks.small_system("avgn_nano", chooser="evidence", **changes)
+    losses(system, checks.make_clips(3, missing=False))["saliency"].backward()
+    assert system.saliency.hear.weight.grad is None
+    assert system.saliency.see.weight.grad.abs().sum() > 0
+
+
+def test_lines_have_a_rate_of_their_own():
+    system = checks.small_system("avgn_nano", chooser="evidence", choose_rate=5.0, encoder_rate=0.5)
+    for stage in system.stages():
+        rates = {name: group.rate for group in stage.groups for name in group.part}
+        if "saliency" in rates:
+            assert rates["saliency"] == pytest.approx(5 * rates["no_"])
+            assert rates["encode_"] == pytest.approx(0.5 * rates["no_"]) if "encode_" in rates else True
+    with pytest.raises(ArgumentError, match="choose_rate must be at least 0, got -1"):
+        checks.small_system("avgn_nano", choose_rate=-1.0)
+
+
+def test_without_its_loss_nothing_teaches_the_lines():
+    with pytest.raises(ArgumentError, match="nothing teaches the saliency"):
+        checks.small_system("avgn_nano", chooser="evidence", saliency=0.0)
 
 
 def test_the_fused_teacher_learns_and_is_not_taught_by_saliency():

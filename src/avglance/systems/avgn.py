@@ -28,6 +28,7 @@ from torch import Tensor
 from avglance.parts.aespa import CellsHidden, TransformerAESPA, build_aespa
 from avglance.parts.clips import Clips
 from avglance.parts.crop import corner_to_box, crop, resize_torch
+from avglance.parts.evidence import SnippetEvidence
 from avglance.parts.fusion import PrefixClassifier
 from avglance.parts.heads import AuxHead, NoPicture, NoSound
 from avglance.parts.meter import Meter, Unmetered, resize_macs
@@ -37,9 +38,9 @@ from avglance.systems.avgn_known import ask_beforehand
 from avglance.systems.avgn_looks import Looks, look_closely, random_corners
 from avglance.systems.avgn_losses import avgn_losses
 from avglance.systems.avgn_settings import AVGNSettings
+from avglance.systems.avgn_stages import avgn_stages
 from avglance.systems.base import (
     Decision,
-    Group,
     Stage,
     Steering,
     System,
@@ -53,7 +54,7 @@ from avglance.systems.base import (
     spread,
     unordered,
 )
-from avglance.systems.encoders import build_encoder, freeze_encoders, with_encoder_rate
+from avglance.systems.encoders import build_encoder, freeze_encoders
 from avglance.systems.labels import mean_evidence, precise, start_at_share
 from avglance.types import Stopping
 from avglance.views import LOGMEL_MACS, View
@@ -86,11 +87,6 @@ ORDERS = {"time": lambda snippets: list(range(snippets)), "coarse": coarse_to_fi
 """Snippet numbers in the orders that choose nothing."""
 
 
-GLANCE = ("encode_picture", "encode_sound", "no_", "saliency", "head_picture", "head_sound", "head_fused")
-FOCUS = ("encode_focus", "head_focus", "classifier")
-AIM = ("attention", "hidden_cells", "policy")
-
-
 class AVGN(System):
     """Audio-Visual Glance Network.
 
@@ -112,7 +108,15 @@ class AVGN(System):
         v, a, near = (e.width for e in (self.encode_picture, self.encode_sound, self.encode_focus))
         self.sees_squares = getattr(self.encode_focus, "size", None) is None  # not built for patches alone
         self.no_picture, self.no_sound = NoPicture(v), NoSound(a)
-        self.saliency = AVTeST(v, a, s.classes, s.choose_width, hidden=s.choose_hidden, hide=s.drop_features)
+        self.saliency: AVTeST | SnippetEvidence
+        if s.switches.chooser == "evidence":
+            self.saliency = SnippetEvidence(
+                v, a, s.classes, hide=s.drop_features, hear=s.choose_hear, alone=s.choose_alone
+            )
+        else:
+            self.saliency = AVTeST(
+                v, a, s.classes, s.choose_width, hidden=s.choose_hidden, hide=s.drop_features
+            )
         side = s.cells or self.encode_picture.map_side(s.glance_side)
         self.attention = build_aespa(s.switches.aim_form, v, a, side, width=s.aim_width, hidden=s.aim_hidden)
         if s.switches.masked_form == "m2" and isinstance(self.attention, TransformerAESPA):
@@ -132,7 +136,8 @@ class AVGN(System):
             self.head_fused = AuxHead(v + a + near, s.classes, dropout=s.dropout)
         if s.labels == "several":
             heads = (part for name, part in self.named_children() if name.startswith("head_"))
-            start_at_share(self.saliency.classify, *self.classifier.heads, *heads)
+            speaks = self.saliency.classify if isinstance(self.saliency, AVTeST) else self.saliency.see
+            start_at_share(speaks, *self.classifier.heads, *heads)
         freeze_encoders(self, s.encoder_rate)
 
     # ---- the stages: dense or sparse, the same arithmetic ----
@@ -151,7 +156,7 @@ class AVGN(System):
         return Glimpse(spread(maps, visible), v, a, visible, audible)
 
     def choose(self, seen: Glimpse, *, spend: Meter | Unmetered) -> Saliency:
-        """Saliency of every snippet, by AV-TeST."""
+        """Saliency of every snippet, by AV-TeST or by evidence."""
         rows = torch.arange(len(seen.visible))
         sound = seen.sound if self.settings.switches.hear_choose else None
         found: Saliency = spend.run("choose", self.saliency, seen.picture, sound, rows=rows)
@@ -361,37 +366,7 @@ class AVGN(System):
 
     def stages(self) -> list[Stage]:
         """One stage, all parts together; or first the glance, then the focus, then all, by their shares."""
-        return with_encoder_rate(self._stages(), self.settings.encoder_rate)
-
-    def _stages(self) -> list[Stage]:
-        s = self.settings
-        if s.optimiser == "adamw":
-            looks = s.switches.see and s.switches.patch != "none"
-            first = s.glance_share, s.focus_share if looks else 0.0
-            if not any(first):
-                return [
-                    Stage("all", (Group(("",), "adamw", s.rate, 0.01, "onecycle"),), batch=s.batch, clip=5.0)
-                ]
-            slowly = (Group(GLANCE, "adamw", s.glance_rate * s.rate, 0.01, "onecycle"),) * (s.glance_rate > 0)
-            steps = (
-                ("glance", first[0], (Group(GLANCE, "adamw", s.rate, 0.01, "onecycle"),)),
-                ("focus", first[1], (Group((*FOCUS, "head_fused"), "adamw", s.rate, 0.01, "onecycle"),)),
-                ("all", 1 - sum(first), (*slowly, Group((*FOCUS, *AIM), "adamw", s.rate, 0.01, "onecycle"))),
-            )
-            return [
-                Stage(name, groups, epochs_share=share, batch=s.batch, clip=5.0)
-                for name, share, groups in steps
-                if share > 0
-            ]
-        fast, slow = ("classifier",), ("encode_picture", "head_picture", "encode_sound", "head_sound", "no_")
-        groups = (
-            Group(("policy",), "sgd", 0.1 * s.rate, 1e-4, "cosine"),
-            Group(slow, "sgd", 0.5 * s.rate, 1e-4, "cosine"),
-            Group(("encode_focus", "head_focus", "head_fused"), "sgd", s.rate, 1e-4, "cosine"),
-            Group(fast, "sgd", 5 * s.rate, 1e-4, "cosine"),
-            Group(("saliency", "attention", "hidden_cells"), "adamw", 0.1 * s.rate, 0.05, "cosine"),
-        )
-        return [Stage("all", groups, batch=s.batch)]
+        return avgn_stages(self.settings)
 
     def whole_macs(self) -> int:
         """Multiply-adds of a close look at every snippet's whole source square, and of its sound."""

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from avglance.parts.aespa import TransformerAESPA
 from avglance.parts.clips import Clips
 from avglance.parts.crop import corner_to_box
+from avglance.parts.evidence import SnippetEvidence
 from avglance.parts.losses import (
     label_loss,
     mean_logits,
@@ -78,18 +79,34 @@ def avgn_losses(system: AVGN, clips: Clips, *, rng: torch.Generator, epoch: int)
     confidence, taught = teaching(system, lesson)
     if taught is not None:
         terms["teacher"] = taught
-    chooses = trains(system.saliency)
-    if chooses and w.saliency and w.saliency_form != "s3":
-        here = along(saliency.logits, order)
+    if trains(system.saliency):
+        terms |= _choosing(system, lesson, confidence)
+    m1 = w.masked_form == "m1"
+    if (
+        w.masked
+        and trains(system.saliency if m1 else system.attention)
+        and not (m1 and w.chooser != "avtest")
+    ):
+        terms["masked"] = w.masked * _masked(system, lesson, rng)
+    return terms
+
+
+def _choosing(system: AVGN, lesson: Lesson, confidence: Tensor) -> dict[str, Tensor]:
+    """What teaches the saliency: the teacher and the order, or of lines the labels alone."""
+    w, found, chooser = system.settings.switches, lesson.saliency, system.saliency
+    if isinstance(chooser, SnippetEvidence):
+        sound = lesson.seen.sound if w.hear_choose else None
+        return {"saliency": w.saliency * chooser.loss(lesson.seen.picture, sound, lesson.y)}
+    terms = {}
+    if w.saliency and w.saliency_form != "s3":
+        here = along(found.logits, lesson.order)
         if w.saliency_form == "s1":
             terms["saliency"] = w.saliency * saliency_loss(here, confidence, tau=w.tau)
         else:
             terms["saliency"] = w.saliency * saliency_range_loss(here, confidence)
-    if chooses and w.ordered:
+    if w.ordered:
         loss = ordered_loss if w.ordered_form == "o1" else rising_loss
-        terms["ordered"] = w.ordered * loss(saliency.logits, saliency.class_logits, y)
-    if w.masked and trains(system.saliency if w.masked_form == "m1" else system.attention):
-        terms["masked"] = w.masked * _masked(system, lesson, rng)
+        terms["ordered"] = w.ordered * loss(found.logits, found.class_logits, lesson.y)
     return terms
 
 

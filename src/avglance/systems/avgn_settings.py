@@ -24,6 +24,9 @@ class AVGNSwitches:
         aim_form: of AESPA: "a1" (cross-attention, taken as the paper's), "a2", "b", "c".
         patch: where to look: "policy"; or without one "random" (in evaluation a fixed place a snippet),
             "centre", "whole" (the source square shrunk to P), "none" (no close look, the glance answers).
+        chooser: what scores the snippets: "avtest" (the paper's), or "evidence", a line for each sense and
+            class (``SnippetEvidence``) that learns from the labels alone: ``saliency`` is the weight of that,
+            and ``saliency_form``, ``tau``, ``ordered`` and ``masked`` with m1 have no effect then.
         order: in which snippets are taken, the first K of them: "saliency"; or without choosing "time",
             "coarse" (to fine), "random" (in evaluation a fixed permutation). Trained in the same order.
         teacher: what the saliency loss learns from: the auxiliary heads, or a head of its own on [v ; a ; l].
@@ -51,6 +54,7 @@ class AVGNSwitches:
     hear_answer: bool = True
     aim_form: Literal["a1", "a2", "b", "c"] = "a1"
     patch: Literal["policy", "random", "centre", "whole", "none"] = "policy"
+    chooser: Literal["avtest", "evidence"] = "avtest"
     order: Literal["saliency", "time", "coarse", "random"] = "saliency"
     teacher: Literal["heads", "fused"] = "heads"
     tau: float = 1.0
@@ -70,6 +74,7 @@ class AVGNSwitches:
             self,
             aim_form=("a1", "a2", "b", "c"),
             patch=("policy", "random", "centre", "whole", "none"),
+            chooser=("avtest", "evidence"),
             order=("saliency", "time", "coarse", "random"),
             teacher=("heads", "fused"),
             auxiliary_at=("all", "salient"),
@@ -83,8 +88,9 @@ class AVGNSwitches:
                 where="AVGNSwitches",
                 hint="aim_form a1 or a2, or masked_form m1",
             )
-        by_itself = self.saliency > 0 and self.saliency_form != "s3"
-        by_order = self.ordered > 0 and self.ordered_form == "o1"
+        lines = self.chooser == "evidence"
+        by_itself = self.saliency > 0 and (lines or self.saliency_form != "s3")
+        by_order = self.ordered > 0 and self.ordered_form == "o1" and not lines
         if self.order == "saliency" and not (by_itself or by_order):
             raise ArgumentError(
                 "nothing teaches the saliency that orders the snippets",
@@ -127,6 +133,10 @@ class AVGNSettings:
         policy_width: state of the recurrent policy.
         choose_width: tokens of AV-TeST.
         choose_hidden: feed-forward layers of AV-TeST.
+        choose_hear: weight of sound in the choice by "evidence".
+        choose_rate: rate of what chooses, as a multiple of what it would have; lines want a higher one.
+        choose_alone: weight of the losses of "evidence" by each sense alone, beside the one by both: 0 where
+            only both together tell.
         aim_width: tokens of AESPA.
         aim_hidden: feed-forward layers of AESPA.
         answer_width: hidden layer of the prefix classifier.
@@ -170,6 +180,9 @@ class AVGNSettings:
     policy_width: int = 2048
     choose_width: int = 256
     choose_hidden: int = 1024
+    choose_hear: float = 1.0
+    choose_rate: float = 1.0
+    choose_alone: float = 1.0
     aim_width: int = 256
     aim_hidden: int = 512
     answer_width: int = 4096
@@ -216,7 +229,7 @@ class AVGNSettings:
                 where="AVGNSettings",
                 hint="glance_share 0 and focus_share 0",
             )
-        check_rate_share(self, "glance_rate", "encoder_rate")
+        check_rate_share(self, "glance_rate", "encoder_rate", "choose_rate", "choose_hear", "choose_alone")
         if self.cells is not None and self.cells < 1:
             raise ArgumentError(f"cells must be at least 1, got {self.cells}", where="AVGNSettings")
         if self.fusion_rank < 0:
@@ -254,16 +267,17 @@ class AVGNSettings:
     def mobile(cls) -> AVGNSettings:
         """MobileNets for real video: V1 0.5 at 128 px and YAMNet glance, V2 looks at patches.
 
-        Meant for pretrained encoders (``--weights``), and for little data: frozen until told otherwise.
+        Meant for pretrained encoders (``--weights``), and for little data: they are frozen until told
+        otherwise, and lines choose, not AV-TeST (docs/results.md says what that is worth).
         """
         return cls(
             resize_side=224, source_side=224, glance_side=128, patch_side=128,
             picture="mobilenetv1_050", sound="yamnet", focus="mobilenetv2_100_same",
-            policy="heatmap", cells=3, choose_width=128, choose_hidden=256, aim_width=64, aim_hidden=128,
-            answer_width=256, train_looks=8,
+            policy="heatmap", cells=3, choose_width=128, choose_hidden=256, choose_hear=0.5, choose_rate=5.0,
+            aim_width=64, aim_hidden=128, answer_width=256, train_looks=8,
             dropout=0.5, drop_features=0.5, drop_sound=0.3, drop_pictures=0.05,
             optimiser="adamw", rate=1e-3, encoder_rate=0.0, batch=32,
-            switches=AVGNSwitches(teacher="fused"),
+            switches=AVGNSwitches(chooser="evidence"),
         )  # fmt: skip
 
     @property

@@ -197,18 +197,23 @@ def check_frozen(system: System, *, fresh: Collection[str], filled: Collection[s
 
 def with_encoder_rate(stages: list[Stage], share: float) -> list[Stage]:
     """The stages with the encoders' rates multiplied by ``share``; with 0 they are in no group."""
+    return with_rate(stages, ENCODER, share)
+
+
+def with_rate(stages: list[Stage], beginning: str, share: float) -> list[Stage]:
+    """The stages with the rates of parameters so named multiplied by ``share``; 0 puts them in no group."""
     if share == 1:
         return stages
-    return [replace(stage, groups=tuple(_apart(stage.groups, share))) for stage in stages]
+    return [replace(stage, groups=tuple(_apart(stage.groups, beginning, share))) for stage in stages]
 
 
-def _apart(groups: tuple[Group, ...], share: float) -> Iterator[Group]:
-    """Each group without its encoders, and then its encoders with their own rate."""
+def _apart(groups: tuple[Group, ...], beginning: str, share: float) -> Iterator[Group]:
+    """Each group without the parameters so named, and then these with their own rate."""
     for group in groups:
-        encoders = tuple(part for part in group.part if part.startswith(ENCODER))
-        others = tuple(part for part in group.part if part not in encoders)
+        meant = tuple(part for part in group.part if part.startswith(beginning))
+        others = tuple(part for part in group.part if part not in meant)
         if others:
-            yield replace(group, part=others, without=(*group.without, ENCODER))
-        encoders = (ENCODER,) if "" in others else encoders
-        if share and encoders:
-            yield replace(group, part=encoders, rate=share * group.rate)
+            yield replace(group, part=others, without=(*group.without, beginning))
+        meant = (beginning,) if "" in others else meant
+        if share and meant:
+            yield replace(group, part=meant, rate=share * group.rate)

@@ -1,0 +1,110 @@
+"""Which snippets matter, judged by what each shows of the classes, without a look at its neighbours.
+
+Not of the paper: a chooser for little data, beside AV-TeST. A transformer over a few backgrounds learns these
+backgrounds by heart; lines learn what the classes look and sound like.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from avglance.errors import ShapeError
+from avglance.parts.losses import label_loss
+from avglance.parts.saliency import Saliency
+
+TEMPERATURE = 2.0
+"""Of the soft maximum over the snippets: between the strongest alone (0) and their mean (without end)."""
+
+
+class SnippetEvidence(nn.Module):
+    """Glance vectors of both senses -> saliency of every snippet: its strongest class.
+
+    Each sense speaks for each class by a linear layer on the square root of its vector, brought to length
+    one and standardised. The logits of a snippet are the sum of both senses. The label of a video is learned
+    through the soft maximum over its snippets, so no span is needed.
+
+    Shapes:
+        in   visual (B, T, Dv), sounds (B, T, Da) or None (then pictures speak alone)
+        out  ``Saliency``: logits (B, T), class_logits (B, T, C); the tokens are the class logits too
+
+    Source: ours; multiple-instance learning with log-sum-exp pooling.
+    """
+
+    def __init__(
+        self,
+        visual_width: int,
+        sound_width: int,
+        classes: int,
+        *,
+        hide: float = 0.0,
+        hear: float = 1.0,
+        alone: float = 1.0,
+    ) -> None:
+        """Sizes, and three weights.
+
+        Args:
+            visual_width: Dv.
+            sound_width: Da.
+            classes: C.
+            hide: share of the features that training hides.
+            hear: weight of sound in the choice.
+            alone: weight of the losses by each sense alone; 0 where only both together tell.
+        """
+        super().__init__()
+        self.hide, self.share, self.alone = nn.Dropout(hide), hear, alone
+        self.usual_picture = nn.BatchNorm1d(visual_width, affine=False)
+        self.usual_sound = nn.BatchNorm1d(sound_width, affine=False)
+        self.see, self.hear = nn.Linear(visual_width, classes), nn.Linear(sound_width, classes)
+
+    def forward(self, visual: Tensor, sounds: Tensor | None = None) -> Saliency:
+        """Saliency of (B, T) snippets."""
+        seen, heard = self.speak(visual, sounds)
+        both = seen if heard is None else seen + self.share * heard
+        return Saliency(both.amax(-1), both, both, nn.Identity())
+
+    def speak(self, visual: Tensor, sounds: Tensor | None) -> tuple[Tensor, Tensor | None]:
+        """Class logits of each sense, (B, T, C).
+
+        Raises:
+            ShapeError: the vectors are not of the same snippets.
+        """
+        if visual.ndim != 3 or (sounds is not None and sounds.shape[:2] != visual.shape[:2]):
+            got = f"{tuple(visual.shape)} and {None if sounds is None else tuple(sounds.shape)}"
+            raise ShapeError(
+                f"visual and sounds must be (B, T, Dv) and (B, T, Da), got {got}", where="SnippetEvidence"
+            )
+        seen: Tensor = self.see(self.hide(_standard(visual, self.usual_picture)))
+        if sounds is None:
+            return seen, None
+        return seen, self.hear(self.hide(_standard(sounds, self.usual_sound)))
+
+    def loss(self, visual: Tensor, sounds: Tensor | None, labels: Tensor) -> Tensor:
+        """Loss of the labels (B,) or (B, C), by both senses together and by each alone.
+
+        Returns:
+            A scalar.
+        """
+        seen, heard = self.speak(visual, sounds)
+        if heard is None:
+            return label_loss(soft_maximum(seen), labels)
+        both = label_loss(soft_maximum(seen + heard), labels)
+        each = [label_loss(soft_maximum(x), labels) for x in (seen, heard)]
+        return both + self.alone * torch.stack(each).sum()
+
+
+def soft_maximum(logits: Tensor, *, temperature: float = TEMPERATURE) -> Tensor:
+    """Smooth maximum over the snippets: (B, T, C) -> (B, C).
+
+    Equal logits of all snippets come out as they are, however many there are.
+    """
+    T = logits.shape[1]
+    return temperature * ((logits / temperature).logsumexp(1) - torch.tensor(float(T)).log())
+
+
+def _standard(x: Tensor, usual: nn.BatchNorm1d) -> Tensor:
+    """Square root with its sign, length one, then zero mean and unit variance by what is usual."""
+    x = F.normalize(x * (x.abs() + 1e-6).rsqrt(), dim=-1)
+    found: Tensor = usual(x.flatten(0, 1)).reshape(x.shape)
+    return found
