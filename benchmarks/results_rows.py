@@ -59,6 +59,7 @@ TSN = Line("tsn", T, f"TSN with sound, all {T} full frames")
 EVEN = Line("avgn", K, f"AVGN, {K} evenly spaced", control="uniform")
 TSN_EVEN = Line("tsn", K, f"TSN with sound, {K} evenly spaced full frames")
 DEAF = Line("deaf", K, "AVGN retrained without sound")
+AVTEST = Line("avtest", K, "AVGN whose AV-TeST chooses, the paper's way")
 TOLD = Line("avgn", K, "AVGN told the true moments (the ceiling)", control="true_moments")
 FIXED = Line("avgn", WIDE, f"AVGN, always {WIDE} looks")
 EXIT = Line("avgn", WIDE, f"AVGN, up to {WIDE} looks, stops when sure", exits=True)
@@ -67,8 +68,8 @@ OWN_MUTED = Line("own", K, "the same, test clips muted", control="mute")
 OWN_DEAF = Line("own_deaf", K, "the same command, without sound")
 LINES: dict[str, tuple[Line, ...]] = {
     "whole": (AVGN, TSN),
-    "plain": (AVGN, EVEN, TSN_EVEN, TSN, DEAF, TOLD),
-    "half": (AVGN, EVEN, TSN_EVEN, TSN, DEAF, TOLD),
+    "plain": (AVGN, AVTEST, EVEN, TSN_EVEN, TSN, DEAF, TOLD),
+    "half": (AVGN, AVTEST, EVEN, TSN_EVEN, TSN, DEAF, TOLD),
     "exits": (FIXED, EXIT),
     "own": (OWN, OWN_MUTED, OWN_DEAF),
 }

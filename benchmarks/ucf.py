@@ -36,12 +36,14 @@ from avglance.data.splice_sources import Clip, read_clips
 from avglance.errors import AVGLanceError, DataError
 
 SEEDS = (0, 1, 2)
-SYSTEMS = {"avgn": "avgn_mobile", "tsn": "tsn_mobile", "deaf": "avgn_mobile"}
+SYSTEMS = {"avgn": "avgn_mobile", "tsn": "tsn_mobile", "deaf": "avgn_mobile", "avtest": "avgn_mobile"}
 SENSES = {
     "avgn": ("picture", "sound", "focus"),
     "tsn": ("sound", "focus"),
     "deaf": ("picture", "sound", "focus"),
+    "avtest": ("picture", "sound", "focus"),
 }
+AVTEST = (("chooser", "avtest"), ("choose_rate", "1"), ("teacher", "fused"))
 DEAF = ("hear_choose", "hear_aim", "hear_answer")
 EPOCHS = {"whole": 30}  # 8 of the splices: chosen on training groups and backgrounds held out together
 DRAWN = {"half": (("drop_sound", "0"), ("choose_hear", "1"), ("choose_alone", "0"))}
@@ -76,6 +78,7 @@ class Places:
             words += ["--weights", f"{sense}={self.weights[sense]}"]
         words += ["--setting", "encoder_rate", "0", "--epochs", str(EPOCHS.get(part, 8))]
         words += [word for change in DRAWN.get(part, ()) for word in ("--setting", *change)]
+        words += [word for change in AVTEST if row == "avtest" for word in ("--setting", *change)]
         words += [word for name in DEAF if row == "deaf" for word in ("--setting", name, "false")]
         words += ["--features", "1", "--cache", str(self.data / "cache")]
         words += ["--seed", str(seed), "--out", str(out), *self.train_words]
@@ -186,7 +189,7 @@ def whole_part(at: Places) -> list[Step]:
     return steps
 
 
-EACH = {"plain": {"avgn": 2, "tsn": 0, "deaf": 1}, "half": {"avgn": 1, "deaf": 1}}
+EACH = {"plain": {"avgn": 2, "tsn": 0, "deaf": 1, "avtest": 1}, "half": {"avgn": 1, "deaf": 1, "avtest": 1}}
 """How many evaluations of a row each seed has; those behind are of the first seed alone."""
 
 
@@ -200,6 +203,7 @@ def spliced_part(name: str, *options: str) -> Callable[[Places], list[Step]]:
         ),
         "tsn": (("--budget", str(T)), ("--budget", str(K))),
         "deaf": (("--budget", str(K)),),
+        "avtest": (("--budget", str(K)),),
     }
 
     def steps(at: Places) -> list[Step]:

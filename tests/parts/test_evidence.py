@@ -4,7 +4,8 @@ import pytest
 import torch
 
 from avglance.errors import ShapeError
-from avglance.parts.evidence import SnippetEvidence, soft_maximum
+from avglance.parts.evidence import SnippetEvidence
+from avglance.parts.fusion import soft_maximum
 
 T, C, DV, DA = 8, 3, 12, 10
 

@@ -77,3 +77,19 @@ def test_wrong_values_are_named():
         PrefixClassifier(6, 16, 3, steps=0)
     with pytest.raises(ArgumentError, match="rank must be at least 1, got -1"):
         PrefixClassifier(6, 16, 3, steps=1, rank=-1)
+
+
+def test_the_soft_pool_answers_by_each_moment():
+    part = PrefixClassifier(6, 16, 3, steps=4, pool="soft").eval()
+    assert len(part.heads) == 1
+    x = torch.randn(2, 5, 6)
+    each = torch.stack([part(x[:, j : j + 1])[:, 0] for j in range(5)], 1)
+    for j, logits in enumerate(part(x).unbind(1)):
+        torch.testing.assert_close(logits, soft_maximum(each[:, : j + 1]), rtol=1e-5, atol=1e-5)
+
+
+def test_the_soft_pool_goes_on_where_it_stopped():
+    part, x = PrefixClassifier(6, 16, 3, steps=4, pool="soft").eval(), torch.randn(2, 5, 6)
+    first, known = part.steps(x[:, :2])
+    rest, _ = part.steps(x[:, 2:], known, 2)
+    torch.testing.assert_close(torch.cat([first, rest], 1), part(x))

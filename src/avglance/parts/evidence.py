@@ -11,11 +11,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from avglance.errors import ShapeError
+from avglance.parts.fusion import soft_maximum
 from avglance.parts.losses import label_loss
 from avglance.parts.saliency import Saliency
-
-TEMPERATURE = 2.0
-"""Of the soft maximum over the snippets: between the strongest alone (0) and their mean (without end)."""
 
 
 class SnippetEvidence(nn.Module):
@@ -92,15 +90,6 @@ class SnippetEvidence(nn.Module):
         both = label_loss(soft_maximum(seen + heard), labels)
         each = [label_loss(soft_maximum(x), labels) for x in (seen, heard)]
         return both + self.alone * torch.stack(each).sum()
-
-
-def soft_maximum(logits: Tensor, *, temperature: float = TEMPERATURE) -> Tensor:
-    """Smooth maximum over the snippets: (B, T, C) -> (B, C).
-
-    Equal logits of all snippets come out as they are, however many there are.
-    """
-    T = logits.shape[1]
-    return temperature * ((logits / temperature).logsumexp(1) - torch.tensor(float(T)).log())
 
 
 def _standard(x: Tensor, usual: nn.BatchNorm1d) -> Tensor:

@@ -2,12 +2,27 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
 from avglance.errors import ArgumentError, ShapeError
+
+TEMPERATURE = 2.0
+"""Of a soft maximum over moments: between the strongest alone (0) and their mean (without end)."""
+
+
+def soft_maximum(logits: Tensor, *, temperature: float = TEMPERATURE) -> Tensor:
+    """Smooth maximum over the moments: (B, T, C) -> (B, C).
+
+    Equal logits of all moments come out as they are, however many there are.
+
+    Source: log-sum-exp pooling of multiple-instance learning.
+    """
+    return temperature * ((logits / temperature).logsumexp(1) - math.log(logits.shape[1]))
 
 
 class LowRankMix(nn.Module):
@@ -46,9 +61,11 @@ class LowRankMix(nn.Module):
 class PrefixClassifier(nn.Module):
     """Features of the moments in order -> logits after each of them.
 
-    z_j = ReLU(BN(W f_j)) with one W for all; m_j = max(m_{j-1}, z_j); logits_j = head_j(m_j), a head a step.
-    In evaluation logits_j depend on the first j moments alone, and K may be any number: behind the last head
-    that head goes on answering.
+    z_j = ReLU(BN(W f_j)) with one W for all. By pool "max" m_j = max(m_{j-1}, z_j); logits_j = head_j(m_j), a
+    head a step. By pool "soft" one head answers for each moment by itself, and logits_j is the soft maximum
+    of these answers: a moment that shows none of the classes adds little, where its features could still win
+    the maximum. In evaluation logits_j depend on the first j moments alone, and K may be any number: behind
+    the last head that head goes on answering.
 
     Shapes:
         in   features (B, K, Din)
@@ -57,7 +74,7 @@ class PrefixClassifier(nn.Module):
     At Din = 4608, hidden 4096, 200 classes: 31,997,056 parameters with 16 steps, 19,693,568 multiply-adds a
     step.
 
-    Source: FrameExit, as AdaFocus V2 uses it.
+    Source: FrameExit, as AdaFocus V2 uses it ("max"); ours ("soft").
     """
 
     def __init__(
@@ -69,6 +86,7 @@ class PrefixClassifier(nn.Module):
         *,
         dropout: float = 0.2,
         rank: int = 0,
+        pool: Literal["max", "soft"] = "max",
     ) -> None:
         """``width_in``: Din, or the widths of the senses in a row; ``rank`` above 0 mixes in low rank."""
         super().__init__()
@@ -78,18 +96,20 @@ class PrefixClassifier(nn.Module):
         self.mix: nn.Module = LowRankMix(widths, hidden, rank) if rank else nn.Linear(sum(widths), hidden)
         self.norm = nn.BatchNorm1d(hidden)
         self.dropout = nn.Dropout(dropout)
-        self.heads = nn.ModuleList(nn.Linear(hidden, classes) for _ in range(steps))
+        self.pool = pool
+        self.heads = nn.ModuleList(nn.Linear(hidden, classes) for _ in range(steps if pool == "max" else 1))
 
     def forward(self, features: Tensor) -> Tensor:
         """Logits after every prefix."""
         return self.steps(features)[0]
 
     def steps(self, features: Tensor, best: Tensor | None = None, first: int = 0) -> tuple[Tensor, Tensor]:
-        """Logits after each of the next moments, and m after the last of them.
+        """Logits after each of the next moments, and what is known after the last of them.
 
         Args:
             features: of the moments number ``first`` and on, shape (B, K, Din).
-            best: m after those before, shape (B, hidden); None where there are none.
+            best: what is known after those before, None where there are none: by "max" m, shape (B, hidden);
+                by "soft" the log of the sum of what the moments said, shape (B, C).
             first: how many there were before.
         """
         if features.ndim != 3 or not features.shape[1]:
@@ -98,6 +118,12 @@ class PrefixClassifier(nn.Module):
             )
         B, K, _ = features.shape
         z = self.norm(self.mix(features.flatten(0, 1))).relu().unflatten(0, (B, K))  # (B, K, hidden)
+        if self.pool == "soft":
+            said = self.heads[0](self.dropout(z)).float() / TEMPERATURE  # (B, K, C)
+            said = said if best is None else torch.cat([best[:, None], said], 1)
+            sums = said.logcumsumexp(1)[:, -K:]
+            count = torch.arange(first + 1, first + K + 1, device=sums.device, dtype=sums.dtype)
+            return TEMPERATURE * (sums - count.log()[:, None]), sums[:, -1]
         m, logits = z[:, 0] if best is None else best, []
         for j in range(K):
             m = torch.maximum(m, z[:, j])

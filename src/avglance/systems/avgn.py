@@ -127,7 +127,13 @@ class AVGN(System):
         else:
             self.policy = HeatmapPolicy(v, side)
         self.classifier = PrefixClassifier(
-            (v, a, near), s.answer_width, s.classes, s.looks, dropout=s.dropout, rank=s.fusion_rank
+            (v, a, near),
+            s.answer_width,
+            s.classes,
+            s.looks,
+            dropout=s.dropout,
+            rank=s.fusion_rank,
+            pool=s.answer_pool,
         )
         self.head_picture = AuxHead(v, s.classes, dropout=s.dropout)
         self.head_sound = AuxHead(a, s.classes, dropout=s.dropout)

@@ -140,6 +140,8 @@ class AVGNSettings:
         aim_width: tokens of AESPA.
         aim_hidden: feed-forward layers of AESPA.
         answer_width: hidden layer of the prefix classifier.
+        answer_pool: how the classifier joins the moments: "max" (the paper's family), the maximum of each
+            feature, a head a step; or "soft", the soft maximum of what each moment says of each class.
         train_looks: close looks a video in training: at the first of the order, and for every three at one
             snippet drawn from the rest. None: all T (the paper's family). With fewer the last prefix head
             answers for every further moment.
@@ -186,6 +188,7 @@ class AVGNSettings:
     aim_width: int = 256
     aim_hidden: int = 512
     answer_width: int = 4096
+    answer_pool: Literal["max", "soft"] = "max"
     train_looks: int | None = None
     glance_share: float = 0.0
     focus_share: float = 0.0
@@ -204,7 +207,11 @@ class AVGNSettings:
 
     def __post_init__(self) -> None:
         check_choice(
-            self, policy=("recurrent", "heatmap"), optimiser=("sgd", "adamw"), labels=("one", "several")
+            self,
+            policy=("recurrent", "heatmap"),
+            answer_pool=("max", "soft"),
+            optimiser=("sgd", "adamw"),
+            labels=("one", "several"),
         )
         check_shares(
             self, "dropout", "drop_features", "drop_sound", "drop_pictures", "glance_share", "focus_share"
@@ -274,7 +281,7 @@ class AVGNSettings:
             resize_side=224, source_side=224, glance_side=128, patch_side=128,
             picture="mobilenetv1_050", sound="yamnet", focus="mobilenetv2_100_same",
             policy="heatmap", cells=3, choose_width=128, choose_hidden=256, choose_hear=0.5, choose_rate=5.0,
-            aim_width=64, aim_hidden=128, answer_width=256, train_looks=8,
+            aim_width=64, aim_hidden=128, answer_width=256, answer_pool="soft", train_looks=8,
             dropout=0.5, drop_features=0.5, drop_sound=0.3, drop_pictures=0.05,
             optimiser="adamw", rate=1e-3, encoder_rate=0.0, batch=32,
             switches=AVGNSwitches(chooser="evidence"),
