@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from avglance.errors import ArgumentError, ShapeError
-from avglance.parts.fusion import LowRankMix, PrefixClassifier
+from avglance.parts.fusion import LowRankMix, PrefixClassifier, soft_maximum
 
 
 def test_an_answer_after_every_moment_knows_those_before_alone():
