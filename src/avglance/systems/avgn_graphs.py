@@ -13,6 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from avglance.parts.fusion import TEMPERATURE
 from avglance.parts.meter import row_macs
 from avglance.parts.policy import RecurrentPolicy
 from avglance.systems.avgn import ORDERS
@@ -95,24 +96,28 @@ class Aim(nn.Module):
 
 
 class Answer(nn.Module):
-    """Vectors of one more moment and the running maximum -> logits after it, and the new maximum.
+    """Vectors of one more moment and what is known of those before -> logits after it, and what is known then.
 
-    ``step``, the same in each row, is how many moments there were before. All z are at least 0, so that zeros
-    stand for a maximum of none.
+    Known is, as in ``PrefixClassifier.steps``, a maximum or the log of a sum. ``step``, the same in each row,
+    is how many moments there were before. All z are at least 0, so that zeros stand for a maximum of none.
     """
 
     def __init__(self, system: AVGN) -> None:
         super().__init__()
         self.mix, self.norm = system.classifier.mix, system.classifier.norm
         self.hears = system.settings.switches.hear_answer
-        self.heads = system.classifier.heads
+        self.heads, self.pool = system.classifier.heads, system.classifier.pool
 
     def forward(
         self, picture: Tensor, sound: Tensor, near: Tensor, best: Tensor, step: Tensor
     ) -> tuple[Tensor, Tensor]:
-        """Logits (n, C) and maximum (n, hidden)."""
+        """Logits (n, C), and the maximum (n, hidden) or the log of the sum (n, C)."""
         sound = sound if self.hears else torch.zeros_like(sound)
         z = self.norm(self.mix(torch.cat([picture, sound, near], dim=-1))).relu()
+        if self.pool == "soft":
+            said = self.heads[0](z) / TEMPERATURE
+            sums = torch.where(step[:, None] > 0, torch.logaddexp(best, said), said)
+            return TEMPERATURE * (sums - (step + 1).float().log()[:, None]), sums
         best = torch.maximum(best, z)
         heads: list[Any] = list(self.heads)
         at = step[0].clamp(max=len(heads) - 1)
@@ -155,7 +160,7 @@ def avgn_graphs(system: AVGN) -> Exported:
         "recurrent": isinstance(system.policy, RecurrentPolicy), "map": list(map.shape[1:]),
         "order": [] if switches.order == "saliency" else ORDERS[switches.order](T),
         "corners": random_corners(T).tolist() if switches.patch == "random" else [],
-        "widths": widths | {"state": _state(system), "best": _hidden(system)},
+        "widths": widths | {"state": _state(system), "best": _known(system)},
     }  # fmt: skip
     return Exported("avgn", settings, graphs)
 
@@ -164,8 +169,9 @@ def _state(system: AVGN) -> int:
     return system.policy.hidden if isinstance(system.policy, RecurrentPolicy) else 0
 
 
-def _hidden(system: AVGN) -> int:
-    return system.classifier.norm.num_features
+def _known(system: AVGN) -> int:
+    """Width of what the classifier knows of the moments before."""
+    return system.classes if system.classifier.pool == "soft" else system.classifier.norm.num_features
 
 
 def _encoding(encoder: nn.Module, head: nn.Module, x: Tensor, vector: Tensor, stage: str) -> dict[str, int]:
@@ -205,7 +211,7 @@ def _look_graphs(system: AVGN, picture: Tensor, sound: Tensor) -> dict[str, Stag
     fused = torch.cat([picture, sound, near], dim=-1)
     inputs = {
         "picture": picture, "sound": sound, "near": near,
-        "best": torch.zeros(ROWS, _hidden(system)), "step": torch.zeros(ROWS, dtype=torch.int64),
+        "best": torch.zeros(ROWS, _known(system)), "step": torch.zeros(ROWS, dtype=torch.int64),
     }  # fmt: skip
     macs = {"answer": row_macs(system.classifier, fused[:1, None], method="steps")}
     graphs["answer"] = StageGraph(Answer(system), inputs, ("logits", "next_best"), macs)
