@@ -347,6 +347,6 @@ def machine(torch: Any, peak: float) -> dict[str, Any]:
         "cores": cores,
         "machine": platform.machine(),
         "torch_threads": torch.get_num_threads(),
-        "bf16_instructions": bool(torch.backends.cpu.get_cpu_capability() in ("AVX512", "AMX")),
+        "capability": torch.backends.cpu.get_cpu_capability(),
         "peak_gmacs_s": peak / 1e9,
     }
