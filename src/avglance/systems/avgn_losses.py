@@ -28,7 +28,7 @@ from avglance.parts.losses import (
 )
 from avglance.parts.meter import Unmetered
 from avglance.parts.policy import HeatmapPolicy
-from avglance.parts.saliency import Saliency, pick_moments
+from avglance.parts.saliency import AVTeST, Saliency, pick_moments
 from avglance.systems.base import along, behind, coarse_to_fine, drop_videos, flat_places, unordered
 
 if TYPE_CHECKING:
@@ -265,6 +265,7 @@ def _masked(system: AVGN, lesson: Lesson, rng: torch.Generator) -> Tensor:
     """Rebuilding what was hidden: picture tokens in AV-TeST (M1), cells of the moments in AESPA (M2)."""
     w, seen = system.settings.switches, lesson.seen
     if w.masked_form == "m1":
+        assert isinstance(system.saliency, AVTeST)  # asked of nothing else
         sound = seen.sound if w.hear_choose else None
         return system.saliency.masked_loss(seen.picture, sound, rng=rng, visible=seen.visible)
     cut, attention = _cut(seen), system.attention
