@@ -116,7 +116,9 @@ class Answer(nn.Module):
         z = self.norm(self.mix(torch.cat([picture, sound, near], dim=-1))).relu()
         if self.pool == "soft":
             said = self.heads[0](z) / TEMPERATURE
-            sums = torch.where(step[:, None] > 0, torch.logaddexp(best, said), said)
+            most = torch.maximum(best, said)  # ONNX knows no logaddexp
+            both = most + ((best - most).exp() + (said - most).exp()).log()
+            sums = torch.where(step[:, None] > 0, both, said)
             return TEMPERATURE * (sums - (step + 1).float().log()[:, None]), sums
         best = torch.maximum(best, z)
         heads: list[Any] = list(self.heads)
