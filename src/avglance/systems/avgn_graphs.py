@@ -96,7 +96,7 @@ class Aim(nn.Module):
 
 
 class Answer(nn.Module):
-    """Vectors of one more moment and what is known of those before -> logits after it, and what is known then.
+    """Vectors of one more moment and what is known of those before -> logits after it, and what is known.
 
     Known is, as in ``PrefixClassifier.steps``, a maximum or the log of a sum. ``step``, the same in each row,
     is how many moments there were before. All z are at least 0, so that zeros stand for a maximum of none.
