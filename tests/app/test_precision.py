@@ -49,15 +49,17 @@ def test_a_place_that_cannot_be_written_is_no_error(place: Path, monkeypatch: py
 
 def test_what_is_asked_for_is_done(clip: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(precision, "_measured", lambda _: "bf16")
-    plain = avglance.load(NANO, device="cpu")
+    plain = avglance.load(NANO, device="cpu", runtime="torch")
     assert not any(isinstance(net, Brief) for net in encoders_of(plain._system).values())
     found = plain.tag(clip)
     for word in ("bf16", "auto"):
-        brief = avglance.load(NANO, device="cpu", precision=word)
+        brief = avglance.load(NANO, device="cpu", runtime="torch", precision=word)
         assert all(isinstance(net, Brief) for net in encoders_of(brief._system).values())
         near = brief.tag(clip)
         assert near.cost.macs == found.cost.macs
         assert near.labels[0].score == pytest.approx(found.labels[0].score, abs=0.05)
+    with pytest.raises(ArgumentError, match="computes in float32, not in bf16"):
+        avglance.load(NANO, runtime="onnx", precision="bf16")
     with pytest.raises(ArgumentError, match="precision must be one of auto, float32, bf16"):
         avglance.load(NANO, precision="fp8")
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import tomllib
-from types import SimpleNamespace
 
 import pytest
 from safetensors.torch import load_file
@@ -12,7 +11,7 @@ from tests.training.worlds import NANO, write_dataset
 from avglance.app import chosen, cli, recipe
 from avglance.app import train as command
 from avglance.systems import settings_of
-from avglance.systems.avgn import AVGN
+from avglance.systems.avgn_stages import avgn_stages
 
 BENCHMARKS = {"activitynet": (0.002, 32), "fcvid": (0.002, 32), "mini_kinetics": (0.003, 48)}
 OURS = ("ucf", "ucf_gpu", "ucf_spliced")
@@ -63,7 +62,7 @@ def test_the_schedule_of_the_benchmarks(name, said):
     args = parsed("data", "--recipe", name)
     settings = settings_of(args.system, **command.changes(args))
     rate, batch = said
-    (stage,) = AVGN._stages(SimpleNamespace(settings=settings))
+    (stage,) = avgn_stages(settings)
     assert (args.epochs, args.batch, stage.batch, stage.clip, args.clip) == (50, batch, batch, None, None)
     of = {part: group for group in stage.groups for part in group.part}
     for part, share in {
