@@ -98,6 +98,7 @@ BUDGETS = (
     "avglance eval models/nano worlds/test --budget 4 --limit 300 --out figures.json",
 )
 STARTUP = "python benchmarks/startup.py --light PYTHON"
+PERFORMANCE = "python benchmarks/performance.py --clips CLIPS.csv"
 MAKERS: dict[str, tuple[str, tuple[str, ...], str]] = {
     "main": ("glanceworld.md: main table, files, budgets; README.md", (GLANCEWORLD,), CORES),
     "controls": ("glanceworld.md: controls", (GLANCEWORLD,), CORES),
@@ -113,6 +114,7 @@ MAKERS: dict[str, tuple[str, tuple[str, ...], str]] = {
         "",
     ),
     "startup": ("export.md: from a cold process to an answer", (STARTUP,), ""),
+    "performance": ("performance.md: the clock", (PERFORMANCE,), "as the page says"),
     "published": ("results.md: published by others", ("copied from the sources named there",), "not ours"),
     "said": ("glanceworld.md: the sentence on each piece", ("written by hand",), "-"),
 }
