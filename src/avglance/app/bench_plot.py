@@ -73,11 +73,13 @@ def _bars(axis: Axes, found: dict[str, Any], rows: list[dict[str, Any]]) -> None
         )
     axis.set_xlabel(f"seconds from the file to the answer, all in {found['setting']['precision']}")
     axis.margins(x=0.1)
-    axis.legend(loc="lower right")
+    axis.legend(loc="upper right")  # the shortest bars are there
 
 
 def _lines(axis: Axes, found: dict[str, Any]) -> str:
     """Seconds of every rival by length, or by height where the lengths are alike; which of the two."""
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+
     lengths = [file["duration_s"] for file in found["files"]]
     by_height = max(lengths) < 1.2 * min(lengths)
     key, what = ("height", "lines of the picture") if by_height else ("duration_s", "seconds of video")
@@ -94,8 +96,11 @@ def _lines(axis: Axes, found: dict[str, Any]) -> str:
         look: dict[str, Any] = {"color": COLOURS[n % len(COLOURS)], "marker": MARKERS[n % len(MARKERS)]}
         axis.plot(x, y, DASHES[n // len(COLOURS) % len(DASHES)], label=words, markersize=4, **look)
         axis.fill_between(x, low, high, color=look["color"], alpha=0.15, linewidth=0)
-    axis.set_xscale("log")
-    axis.set_yscale("log")
+    for scale, each in ((axis.set_xscale, axis.xaxis), (axis.set_yscale, axis.yaxis)):
+        scale("log")
+        each.set_major_locator(LogLocator(base=10, subs=(1.0, 2.0, 5.0), numticks=16))
+        each.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.4g}"))
+        each.set_minor_formatter(NullFormatter())
     axis.set_xlabel(what)
     axis.set_ylabel(f"seconds, all in {found['setting']['precision']}")
     return what
