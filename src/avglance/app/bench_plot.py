@@ -99,7 +99,7 @@ def _lines(axis: Axes, found: dict[str, Any]) -> str:
     for scale, each in ((axis.set_xscale, axis.xaxis), (axis.set_yscale, axis.yaxis)):
         scale("log")
         each.set_major_locator(LogLocator(base=10, subs=(1.0, 2.0, 5.0), numticks=16))
-        each.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.4g}"))
+        each.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.6g}"))
         each.set_minor_formatter(NullFormatter())
     axis.set_xlabel(what)
     axis.set_ylabel(f"seconds, all in {found['setting']['precision']}")
