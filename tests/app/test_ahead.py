@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 
 import pytest
 import torch
@@ -50,3 +51,16 @@ def test_an_error_comes_in_its_turn() -> None:
     for n in in_order(work, range(3), at_once=2):
         found.append(n)
     assert found[-3:] == [0, 1, 2]
+
+
+def test_what_is_done_is_given_out_before_more_is_taken():
+    taken: list[int] = []
+
+    def slowly():
+        for n in range(4):
+            taken.append(n)
+            yield n
+            time.sleep(0.3)
+
+    for answer in in_order(lambda n: n, slowly(), at_once=4):
+        assert len(taken) <= answer + 2

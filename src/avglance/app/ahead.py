@@ -40,7 +40,7 @@ def in_order(work: Callable[[In], Out], items: Iterable[In], *, at_once: int) ->
     try:
         for item in items:
             under_way.append(pool.submit(work, item))
-            if len(under_way) > at_once:
+            while len(under_way) > at_once or (under_way and under_way[0].done()):
                 yield under_way.popleft().result()
         while under_way:
             yield under_way.popleft().result()

@@ -103,7 +103,8 @@ def load(
         runtime: torch, onnx (graphs that `avglance export` made; no torch is needed), or auto: the graphs
             where the folder has them, unless the device is a GPU or, being auto, may be one.
         threads: to compute with, 0: as many as fit.
-        precision: of the encoders, ``float32``, ``bf16`` (by torch alone), or ``auto``: what is quicker here.
+        precision: of the encoders, ``float32``, ``bf16`` (by torch alone), or ``auto``: what is
+            quicker here, where torch answers.
 
     Raises:
         CheckpointError: there is no such model, or it is damaged.

@@ -68,8 +68,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--precision",
         default="float32",
         choices=("auto", "float32", "bf16"),
-        help="of the encoders: bf16 is quicker on some machines and differs in the third digit; auto: what "
-        "is quicker here, measured once (default: float32)",
+        help="of the encoders, by torch: bf16 is quicker on some machines and differs in the second digit; "
+        "auto: what is quicker here, measured once, where torch answers; graphs stay in float32 "
+        "(default: float32)",
     )
     parser.add_argument("--json", action="store_true", help="one JSON object a line, also on a terminal")
     parser.add_argument("--report", type=Path, metavar="OUT.html", help="write a page to look at, one file")
@@ -122,7 +123,7 @@ def run(args: argparse.Namespace) -> int:
             args.model,
             device=args.device,
             runtime=args.runtime,
-            threads=args.threads,
+            threads=args.threads or (1 if len(files) > 1 else 0),  # then files are side by side
             precision=args.precision,
         )
         model.plan(args.budget, args.exit_early)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ QUIET = 3  # errors alone: what onnxruntime warns of is no user's business
 
 def _onnxruntime() -> Any:
     """The library, or ``MissingExtra`` that says what is wrong with it."""
+    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # or its import writes a device id, and it calls home
     try:
         import onnxruntime
     except ImportError as error:
