@@ -24,7 +24,7 @@ from avglance.parts.encoders import Pixels, TimmEncoder
 from avglance.parts.fold import folded
 from avglance.parts.meter import Meter, row_macs
 from avglance.systems.base import System
-from avglance.systems.encoders import Brief, Precision, quicken, short_weights
+from avglance.systems.encoders import Brief, Precision, probe_of, quicken, short_weights
 from avglance.views import FileView, Grid, ViewSettings, snippet_centres, source_square
 
 SQUARE = ViewSettings(snippets=16, resize_side=256, source_side=224, glance_side=224, patch_side=224)
@@ -183,7 +183,7 @@ class ClipNet(nn.Module):
 def picture_net(precision: Precision, device: torch.device) -> PictureNet:
     """A ResNet-50 of random weights, made quick in the way that ours are."""
     encoder = TimmEncoder("resnet50").eval()
-    width, quick = encoder.width, folded(encoder, torch.zeros(1, 3, 64, 64))
+    width, quick = encoder.width, folded(encoder, probe_of(encoder, "focus"))
     quick = Brief(quick) if precision == "bf16" else quick
     return PictureNet(quick, width).eval().to(device)
 
@@ -237,7 +237,10 @@ class Clip:
         net = getattr(video, self.model)(weights=None).eval()
         shape = (1, 3, self.frames, self.side, self.side)
         if any(isinstance(part, nn.BatchNorm3d) for part in net.modules()):
-            net = folded(net, torch.zeros(shape))
+            noise = torch.rand(
+                shape, generator=torch.Generator().manual_seed(0)
+            )  # zeros would agree with all
+            net = folded(net, noise)
         return ClipNet(net, precision).eval().to(device)
 
 
