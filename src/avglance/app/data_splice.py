@@ -26,7 +26,8 @@ def add_kind(kinds: argparse._SubParsersAction[Any]) -> argparse.ArgumentParser:
         description="In each video the clips of one class, seen and heard, stand at a random time among "
         "background that is as loud and as often cut; a truth file says when, and where every piece is from. "
         "CLIPS is a CSV file with the columns path (relative to its folder or the one above it), label, "
-        "group, and split: train, test or background. Call again with the same options to go on.",
+        "group, and split: train, test or background (a row whose label is background is background of its "
+        "split alone). Call again with the same options to go on.",
     )
     parser.add_argument("clips", metavar="CLIPS", type=Path, help="CSV file: path,label,group,split")
     parser.add_argument("out", metavar="OUT", type=Path, help="folder, new or begun by the same command")
@@ -44,7 +45,8 @@ def add_kind(kinds: argparse._SubParsersAction[Any]) -> argparse.ArgumentParser:
         "--split",
         choices=SPLITS,
         required=True,
-        help="whose clips; of background a third of the groups is for test, always the same ones",
+        help="whose clips; of background a third of the groups is for test, always the same ones. Validation "
+        "is a third of what trains, of each class and of the background, and fit the rest",
     )
     _add_settings(parser.add_argument_group("how videos are put together"))
     parser.add_argument(
@@ -74,6 +76,12 @@ def _add_settings(group: argparse._ArgumentGroup) -> None:
     group.add_argument(
         "--fps", type=float, default=DEFAULT.fps, metavar="F", help="pictures a second (default: %(default)s)"
     )
+    group.add_argument(
+        "--vary",
+        action="store_true",
+        help="each clip, event and background alike, is mirrored, cropped, tinted and heard a little higher "
+        "or lower, otherwise in each video: for training",
+    )
     pair("--size", int, DEFAULT.size, "width and height of the pictures, even", ("W", "H"))
     group.add_argument(
         "--background",
@@ -95,6 +103,7 @@ def run(args: argparse.Namespace, bar: Progress) -> int:
         decoys=args.decoys,
         fps=args.fps,
         size=tuple(args.size),
+        vary=args.vary,
     )
     progress, close = (None, None) if args.quiet else bar("splice", sys.stderr.isatty())
     try:

@@ -23,7 +23,14 @@ from avglance.data.splice_reel import Reel
 from avglance.data.splice_script import Plan, Script, draw_script, longest_piece
 from avglance.data.splice_settings import SPLITS, Splice, Split
 from avglance.data.splice_sound import RATE_HZ, mix
-from avglance.data.splice_sources import Clip, choose_background, probe, read_clips, share_out
+from avglance.data.splice_sources import (
+    Clip,
+    choose_background,
+    hold_out,
+    probe,
+    read_clips,
+    share_out,
+)
 from avglance.errors import ArgumentError, DataError
 from avglance.media.writer import write_mp4
 from avglance.types import UNKNOWN
@@ -60,7 +67,7 @@ def make_splice(
         out: folder, made where absent.
         videos: how many files with an event.
         seed: of every draw; training and test differ by ``split``, and share no clip.
-        split: whose clips to use.
+        split: whose clips to use; "validation" and "fit" are two parts of "train" that share no group.
         unknown: how many files without one, background (and half decoys) alone.
         settings: how videos are put together; None: the defaults.
         background: labels or folders that are the background; none: rows whose split is background.
@@ -108,7 +115,7 @@ def make_plan(
     parts = [part for some in each(probe, [*events, *behind], workers) for part in some]
     events, behind = [c for c in parts if not c.behind], [c for c in parts if c.behind]
     classes = tuple(sorted({clip.label for clip in events}))
-    mine = tuple(sorted((clip for clip in events if clip.split == split), key=_place))
+    mine = tuple(sorted(_shown(events, classes, split), key=_place))
     here = {clip.label for clip in mine}
     if not mine:
         raise DataError(f"no clip of a class has the split {split}", where=str(clips))
@@ -121,6 +128,13 @@ def make_plan(
         raise DataError(f"no background with sound for {split}", where=str(clips), hint=hint)
     longest = longest_piece(events, behind, settings.fps)
     return Plan(settings, split, classes, mine, own, longest)
+
+
+def _shown(events: Sequence[Clip], classes: Sequence[str], split: Split) -> list[Clip]:
+    """The clips of classes that a split shows; of each class a part of the groups that train is held out."""
+    side = "test" if split == "test" else "train"
+    each = [[c for c in events if (c.label, c.split) == (label, side)] for label in classes]
+    return [clip for clips in each for clip in hold_out(clips, split)]
 
 
 def _place(clip: Clip) -> tuple[str, float]:

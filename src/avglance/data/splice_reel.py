@@ -7,9 +7,10 @@ from collections.abc import Iterator
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
 from avglance.data.glanceworld_sound import RATE_HZ
-from avglance.data.splice_script import Script, Take, frames_of
+from avglance.data.splice_script import Look, Script, Take, frames_of
 from avglance.data.splice_settings import Splice
 from avglance.data.splice_sources import Clip
 from avglance.errors import DataError, MediaError
@@ -39,7 +40,9 @@ class Reel:
         """Every picture of a video, as planes."""
         for piece in script.pieces:
             found = self._pictures_of(piece.seen.clip)
-            yield from found[piece.seen.first : piece.seen.first + piece.last - piece.first]
+            some = found[piece.seen.first : piece.seen.first + piece.last - piece.first]
+            look = piece.seen.look
+            yield from some if look is None else (vary_planes(picture, look) for picture in some)
 
     def sound(self, take: Take) -> NDArray[np.float32]:
         """The whole sound of a take's clip, from its first second on, shape (n,)."""
@@ -61,6 +64,27 @@ class Reel:
         self._bytes += array.nbytes
         while self._bytes > self._keep_bytes and len(self._held) > 1:
             self._bytes -= self._held.popitem(last=False)[1].nbytes
+
+
+def vary_planes(planes: NDArray[np.uint8], look: Look) -> NDArray[np.uint8]:
+    """A picture as it looks in one video, planes (H * 3 / 2, W) as ``to_planes`` gives them."""
+    high, wide = planes.shape[0] * 2 // 3, planes.shape[1]
+    half = planes[high:].reshape(2, high // 2, wide // 2)
+    grey = _part(planes[:high], look).astype(np.float32)
+    colours = np.stack([_part(plane, look) for plane in half]).astype(np.float32)
+    grey = np.clip((grey - 126) * look.contrast + 126 + look.light, 16, 235)
+    colours = np.clip((colours - 128) * look.colour + 128, 16, 240)
+    both = np.concatenate([grey.ravel(), colours.ravel()])
+    return np.rint(both).astype(np.uint8).reshape(planes.shape)
+
+
+def _part(plane: NDArray[np.uint8], look: Look) -> NDArray[np.uint8]:
+    """What is seen of a plane, as large as all of it."""
+    high, wide = plane.shape
+    left, top, right, bottom = look.box
+    box = (left * wide, top * high, right * wide, bottom * high)
+    seen = np.asarray(Image.fromarray(plane).resize((wide, high), Image.Resampling.BILINEAR, box=box))
+    return seen[:, ::-1] if look.mirrored else seen
 
 
 def _read_pictures(clip: Clip, settings: Splice) -> NDArray[np.uint8]:

@@ -22,6 +22,7 @@ from avglance.types import UNKNOWN
 
 Role = Literal["event", "background", "decoy_picture", "decoy_sound"]
 LONGEST_PIECE_S = 8.0
+LEAST_SIDE = 0.6  # of a picture that is seen where clips vary
 MEAN_PIECE = 0.75  # of the longest: leaves the cuts room to move
 
 
@@ -77,6 +78,45 @@ class Take:
 
     clip: Clip
     first: int
+    look: Look | None = None
+
+
+@dataclass(frozen=True)
+class Look:
+    """How a clip differs from itself in one video.
+
+    Attributes:
+        mirrored: left and right change places.
+        box: (left, top, right, bottom) of what is seen of a picture, shares of its sides.
+        contrast: of lightness about the middle grey, factor.
+        light: added to lightness, of 255.
+        colour: factor of the colour differences.
+        speed: of the sound, factor: above 1 it is higher.
+    """
+
+    mirrored: bool
+    box: tuple[float, float, float, float]
+    contrast: float
+    light: float
+    colour: float
+    speed: float
+
+    @classmethod
+    def draw(cls, rng: np.random.Generator) -> Look:
+        """Half of all are mirrored; at least six tenths of each side are seen."""
+        side = rng.uniform(LEAST_SIDE, 1.0)
+        left, top = rng.uniform(0, 1 - side, 2).tolist()
+        contrast, light, colour = rng.uniform(0.8, 1.25), rng.uniform(-20, 20), rng.uniform(0.6, 1.4)
+        mirrored, speed = bool(rng.random() < 0.5), rng.uniform(0.9, 1.1)
+        return cls(mirrored, (left, top, left + side, top + side), contrast, light, colour, speed)
+
+    def told(self) -> dict[str, Any]:
+        """For the truth, plain values."""
+        return {
+            "mirrored": self.mirrored,
+            "box": [round(x, 4) for x in self.box],
+            **{name: round(getattr(self, name), 4) for name in ("contrast", "light", "colour", "speed")},
+        }
 
 
 @dataclass(frozen=True)
@@ -163,6 +203,7 @@ class Script:
             said["label"] = piece.label
         for name, take in (("picture", piece.seen), ("sound", piece.heard)):
             said[name] = {"file": take.clip.name, **self._inside(take, frames)}
+            said[name] |= {"look": take.look.told()} if take.look else {}
         return said
 
     def _times(self, first: int, last: int) -> dict[str, float]:
@@ -201,7 +242,26 @@ def draw_script(plan: Plan, seed: int, index: int, *, unknown: bool = False) -> 
         label, group, spans = UNKNOWN, "", [span for span in spans if span.role != "event"]
         every = [replace(x, role="background", label="") if x.role == "event" else x for x in every]
     pieces = tuple(piece for span in every for piece in fill.pieces(span))
-    return Script(plan, seed, index, frames, label, group, tuple(spans), pieces, fill.bed(frames))
+    bed = fill.bed(frames)
+    if plan.settings.vary:
+        pieces = _varied(pieces, stream(plan, seed, 7 if unknown else 6, index))
+    return Script(plan, seed, index, frames, label, group, tuple(spans), pieces, bed)
+
+
+def _varied(pieces: Sequence[Piece], rng: np.random.Generator) -> tuple[Piece, ...]:
+    """The pieces, each clip with a look of its own that is the same wherever the video shows it."""
+    looks: dict[str, Look] = {}
+    for take in (take for piece in pieces for take in (piece.seen, piece.heard)):
+        if take.clip.name not in looks:
+            looks[take.clip.name] = Look.draw(rng)
+    return tuple(
+        replace(
+            piece,
+            seen=replace(piece.seen, look=looks[piece.seen.clip.name]),
+            heard=replace(piece.heard, look=looks[piece.heard.clip.name]),
+        )
+        for piece in pieces
+    )
 
 
 def _turn(plan: Plan, seed: int, index: int) -> tuple[str, str]:

@@ -8,8 +8,9 @@ from typing import Any, Literal, get_args
 
 from avglance.errors import ArgumentError
 
-Split = Literal["train", "test"]
+Split = Literal["train", "test", "validation", "fit"]
 SPLITS: tuple[Split, ...] = get_args(Split)
+"""Training is shared out further: ``validation`` is a part of it, ``fit`` the rest."""
 Decoys = Literal["none", "half"]
 DECOYS: tuple[Decoys, ...] = get_args(Decoys)
 SPAN_S = 15.0  # an event that lasts longer comes in several spans
@@ -31,6 +32,7 @@ class Splice:
             which a third class is only heard, each as long as the event's; "none": background alone.
         fps: pictures a second of what is written; 12.5 is every second picture of a clip with 25.
         size: (width, height) of what is written, even; clips are scaled to fill it and cropped.
+        vary: every clip, event and background alike, looks and sounds a little different in each video.
 
     Raises:
         ArgumentError: a value is out of its range, or the spans do not fit into a video.
@@ -41,6 +43,7 @@ class Splice:
     decoys: Decoys = "none"
     fps: float = 12.5
     size: tuple[int, int] = (320, 240)
+    vary: bool = False
 
     def __post_init__(self) -> None:
         if self.decoys not in DECOYS:
@@ -122,4 +125,5 @@ class Splice:
 
     def fields(self) -> dict[str, Any]:
         """The settings as plain values that JSON gives back unchanged."""
-        return {name: list(x) if isinstance(x, tuple) else x for name, x in asdict(self).items()}
+        fields = {name: list(x) if isinstance(x, tuple) else x for name, x in asdict(self).items()}
+        return fields if self.vary else {name: x for name, x in fields.items() if name != "vary"}

@@ -1,7 +1,8 @@
 """Which clips a splice is made of: the rows of a CSV file, the background beside them, and what is in each.
 
-The CSV file has the columns path, label, group and split (train, test or background), and any others. A
-path is relative to the folder of the CSV file, or to the folder above it.
+The CSV file has the columns path, label, group and split (train, test or background), and any others. A row
+whose split is background is shared out between both; one whose label is so is background of its split. A path
+is relative to the folder of the CSV file, or to the folder above it.
 """
 
 from __future__ import annotations
@@ -19,14 +20,15 @@ import numpy as np
 
 from avglance.data.own import VIDEO
 from avglance.data.rows import check_label
-from avglance.data.splice_settings import SPLITS, Split
+from avglance.data.splice_settings import Split
 from avglance.errors import ArgumentError, DataError, MediaError
 from avglance.media import VideoReader
 from avglance.types import UNKNOWN
 
 COLUMNS = ("path", "label", "group", "split")
 BACKGROUND = "background"
-TEST_SHARE = 1 / 3  # of the background
+ROWS = ("train", "test")  # splits that a row may have
+HELD_SHARE = 1 / 3  # of the background for test; of what trains for validation
 SHORTEST_S = 0.5
 PART_S = 20.0  # of a long file: each part is decoded, and kept, by itself
 SILENT_DB = -60.0  # RMS of a clip below this is no sound
@@ -120,8 +122,8 @@ def _clip(row: dict[str, str], folder: Path, where: str) -> Clip:
     if not row["label"]:
         raise DataError("the label is empty", where=where)
     check_label(row["label"], where)
-    if row["split"] not in (*SPLITS, BACKGROUND):
-        known = ", ".join((*SPLITS, BACKGROUND))
+    if row["split"] not in (*ROWS, BACKGROUND):
+        known = ", ".join((*ROWS, BACKGROUND))
         raise DataError(f"split must be one of {known}, got {row['split']!r}", where=where)
     found = next((base / inside for base in (folder, folder.parent) if _is_file(base / inside)), None)
     if found is None:
@@ -166,15 +168,15 @@ def choose_background(clips: Sequence[Clip], named: Sequence[str]) -> tuple[list
     Args:
         clips: the rows.
         named: labels whose rows are the background, or folders of video files; none: the rows whose split
-            is background.
+            or label is background.
 
     Raises:
         ArgumentError: a name is neither a label nor a folder.
         DataError: there is no background, a file of it belongs to a class, or a class is called unknown.
     """
     labels = {clip.label for clip in clips}
-    chosen = {name for name in named if name in labels}
-    background = [c for c in clips if (c.label in chosen if named else c.split == BACKGROUND)]
+    chosen = {name for name in named if name in labels} if named else {BACKGROUND}
+    background = [c for c in clips if c.label in chosen or (not named and c.split == BACKGROUND)]
     for name in named:
         if name not in labels:
             background += _folder(name, labels)
@@ -223,20 +225,32 @@ def share_out(background: Sequence[Clip], split: Split) -> list[Clip]:
 
     A clip that has a split keeps it. Of the other groups a third, by a hash of their names, is for test: of
     those that sound and of those of which no clip does. It depends on nothing else, so that two calls, one
-    for each split, share no group.
+    for each split, share no group. Of what trains a third is for validation in the same way.
     """
-    mine = [clip for clip in background if clip.split == split]
     loud = {clip.group for clip in background if clip.sounds}
+    mine: list[Clip] = []
     for sounding in (True, False):
-        free = [c for c in background if c.split == BACKGROUND and (c.group in loud) is sounding]
-        groups = sorted({c.group for c in free}, key=lambda name: hashlib.sha256(name.encode()).digest())
-        test = set(groups[: _test_count(len(groups))])
-        mine += [c for c in free if (c.group in test) is (split == "test")]
+        some = [c for c in background if (c.group in loud) is sounding]
+        test = _third([c for c in some if c.split == BACKGROUND], "")
+        here = [c for c in some if (c.split == "test" or c.group in test) is (split == "test")]
+        mine += hold_out(here, split)
     return sorted(mine, key=lambda clip: (clip.name, clip.start_s))
 
 
-def _test_count(groups: int) -> int:
-    return min(groups - 1, max(1, round(groups * TEST_SHARE))) if groups > 1 else 0
+def hold_out(clips: Sequence[Clip], split: Split) -> list[Clip]:
+    """Of clips that train those of ``validation``, a third of the groups, or of ``fit``, the others; or all."""
+    if split not in ("validation", "fit"):
+        return list(clips)
+    held = _third(clips, "validation")
+    return [clip for clip in clips if (clip.group in held) is (split == "validation")]
+
+
+def _third(clips: Sequence[Clip], salt: str) -> set[str]:
+    """A third of the groups by a hash of their names, and neither none nor all where there are two."""
+    groups = {clip.group for clip in clips}
+    ranked = sorted(groups, key=lambda name: hashlib.sha256((salt + name).encode()).digest())
+    count = min(len(ranked) - 1, max(1, round(len(ranked) * HELD_SHARE))) if len(ranked) > 1 else 0
+    return set(ranked[:count])
 
 
 def probe(clip: Clip) -> list[Clip]:
