@@ -17,7 +17,9 @@ EPILOG = """The weights stay as they are; the card of the new folder holds a tem
 looks, the thresholds below which a video is called unknown, and those that let --exit stop early. Training
 does the same with the videos it held out: this is for models that were trained before, and for videos of your
 own. Videos labelled "unknown" help to choose. Evaluate on videos other than these: of a dataset with splits
-the one called validation is taken, or the one that --split names."""
+the one called validation is taken, or the one that --split names.
+With --like TWIN nothing is asked: the card takes what the card of TWIN says. TWIN is the same system with the
+same settings, trained on a part of the data and calibrated on the rest; MODEL is then trained on all of it."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -29,8 +31,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "data",
         metavar="DATA",
         type=Path,
+        nargs="?",
         help="dataset folder, folder of folders, or table; not what trained it",
     )
+    parser.add_argument("--like", metavar="TWIN", help="in place of DATA: a calibrated model of the same kind")
     parser.add_argument(
         "--split", metavar="NAME", help="only this part (default: validation, where there are parts)"
     )
@@ -53,6 +57,8 @@ def run(args: argparse.Namespace) -> int:
     """Calibrate, write the model, say what was found; the exit code."""
     if args.batch < 1:
         raise ArgumentError(f"--batch must be at least 1, got {args.batch}", where="calibrate")
+    if (args.data is None) is (args.like is None):
+        raise ArgumentError("one of DATA and --like TWIN is required", where="calibrate")
     from avglance.app.api import find_device, find_model
     from avglance.systems.folder import check_free
     from avglance.systems.store import load_model, save_with_card
@@ -60,6 +66,8 @@ def run(args: argparse.Namespace) -> int:
     check_free(args.out, args.force)
     device = find_device(args.device)
     loaded = load_model(find_model(args.model), device=str(device))
+    if args.like is not None:
+        return _take_over(args, loaded)
     usual = loaded.card.get("budget")
     usual = usual if isinstance(usual, int) else min(DEFAULT_LOOKS, loaded.system.max_k)
     k = loaded.system.check_budget(usual if args.budget is None else args.budget)
@@ -75,6 +83,31 @@ def run(args: argparse.Namespace) -> int:
     about = {"kind": dataset.kind, "sha256": dataset.sha256, "seed": dataset.world.get("seed")}
     about |= {"split": dataset.split} if dataset.split else {}
     found["calibration"]["data"] = about | {"folder": dataset.folder.resolve().name}
+    save_with_card(loaded, args.out, card | found, overwrite=args.force)
+    print(summary(found, args.out))
+    return 0
+
+
+def _take_over(args: argparse.Namespace, loaded: Any) -> int:
+    """Writes the model with what a twin's card says of scores."""
+    from avglance.app.api import find_model
+    from avglance.systems.store import load_model, save_with_card
+
+    twin = load_model(find_model(args.like))
+    for name, mine, other in (
+        ("system", loaded.system.name, twin.system.name),
+        ("classes", loaded.classes, twin.classes),
+        ("settings", loaded.system.settings, twin.system.settings),
+    ):
+        if mine != other:
+            hint = "a twin is trained by the same command on a part of the data"
+            raise ArgumentError(f"{args.like} has other {name}", where="calibrate --like", hint=hint)
+    found = {name: twin.card[name] for name in ENTRIES if name in twin.card}
+    if "calibration" not in found:
+        hint = f"avglance calibrate {args.like} DATA --out FOLDER"
+        raise ArgumentError(f"{args.like} is not calibrated", where="calibrate --like", hint=hint)
+    card = {name: value for name, value in loaded.card.items() if name not in ENTRIES}
+    found["calibration"] = {**found["calibration"], "like": twin.sha256}
     save_with_card(loaded, args.out, card | found, overwrite=args.force)
     print(summary(found, args.out))
     return 0

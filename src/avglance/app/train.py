@@ -87,6 +87,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="SHARE",
         help="of the videos, held out (default: the data's split validation, else 0.1)",
     )
+    add(
+        "--teach-unknown",
+        action="store_true",
+        help='videos labelled "unknown" train too: that no class is likelier there than another',
+    )
     add_keeping(parser)
     add(
         "--clip",
@@ -268,6 +273,7 @@ def train_settings(args: argparse.Namespace) -> TrainSettings:
         validate_last=args.validate_last,
         keep=args.keep,
         patience=args.patience,
+        teach_unknown=args.teach_unknown,
     )
 
 

@@ -15,6 +15,10 @@ from avglance.errors import ArgumentError, ShapeError
 from avglance.types import Labels
 
 
+NONE = -1
+"""In place of a class index: of a video that shows none of the classes."""
+
+
 def draw_labels(targets: Tensor, rng: torch.Generator) -> Tensor:
     """One of each video's labels, every label alike likely.
 
@@ -23,19 +27,13 @@ def draw_labels(targets: Tensor, rng: torch.Generator) -> Tensor:
         rng: makes the draw.
 
     Returns:
-        int64 class indices, shape (B,).
-
-    Raises:
-        ArgumentError: a video has no label.
+        int64 class indices, shape (B,); ``NONE`` of a video without a label.
     """
     if targets.ndim != 2:
         raise ShapeError(f"targets must be (B, C), got {tuple(targets.shape)}", where="draw_labels")
     holds = targets > 0
-    if not bool(holds.any(1).all()):
-        row = int((~holds.any(1)).nonzero()[0])
-        raise ArgumentError(f"video {row} of the batch has no label", where="draw_labels")
     noise = torch.rand(targets.shape, generator=rng, device=rng.device).to(targets.device)
-    return noise.masked_fill(~holds, -1.0).argmax(1)
+    return noise.masked_fill(~holds, -1.0).argmax(1).masked_fill(~holds.any(1), NONE)
 
 
 def classification(
@@ -45,7 +43,8 @@ def classification(
 
     Args:
         logits: shape (B, C) or (B, ..., C).
-        targets: labels, int64 (B,); or multi-hot (B, C), of which one is drawn with ``rng``.
+        targets: labels, int64 (B,); or multi-hot (B, C), of which one is drawn with ``rng``. Of a video
+            without one (``NONE``) every class shall be as likely as any other.
         rng: needed for multi-hot targets.
         present: rows that count, bool, shape of ``logits`` without C. None: all.
 
@@ -65,9 +64,12 @@ def classification(
         )
     rows = logits.flatten(0, -2)
     labels = targets.repeat_interleave(len(rows) // max(len(targets), 1))
+    each = F.cross_entropy(rows, labels.clamp(min=0), reduction="none")
+    none = labels < 0
+    if bool(none.any()):
+        each = torch.where(none, -rows.log_softmax(-1).mean(-1), each)
     if present is None:
-        return F.cross_entropy(rows, labels)
-    each = F.cross_entropy(rows, labels, reduction="none")
+        return each.mean()
     mask = present.flatten()
     return each.masked_fill(~mask, 0.0).sum() / mask.sum().clamp(min=1)
 
@@ -126,11 +128,12 @@ def true_probability(logits: Tensor, labels: Tensor) -> Tensor:
     Args:
         logits: shape (B, T, C).
         labels: int64 (B,), of a softmax; or multi-hot (B, C), of sigmoids. Of a video with several events a
-            snippet that shows one of them counts, and one that shows all counts most; without any, 0.
+            snippet that shows one of them counts, and one that shows all counts most; without any (``NONE``),
+            0.
     """
     if labels.ndim == 1:
-        true = labels[:, None, None].expand(-1, logits.shape[1], 1)
-        return logits.softmax(-1).gather(-1, true).squeeze(-1)
+        true = labels.clamp(min=0)[:, None, None].expand(-1, logits.shape[1], 1)
+        return logits.softmax(-1).gather(-1, true).squeeze(-1) * (labels >= 0)[:, None]
     return (logits.sigmoid() * labels[:, None]).sum(-1) / labels.sum(1, keepdim=True).clamp(min=1)
 
 

@@ -33,6 +33,8 @@ class TrainSettings:
         validate_last: so many epochs at the end are validated each, at least the last one.
         keep: "last": the weights of the last epoch become the model; "best": those of the epoch of the last
             stage that was best on the held-out videos (``best.merit``).
+        teach_unknown: videos labelled unknown train too: that there no class is more likely than another. Of
+            several labels a video: that each is absent.
         patience: validations without a better one after which the last stage ends; 0: it goes to its end.
     """
 
@@ -52,6 +54,7 @@ class TrainSettings:
     validate_last: int = 1
     keep: Literal["last", "best"] = "last"
     patience: int = 0
+    teach_unknown: bool = False
 
     def __post_init__(self) -> None:
         if self.epochs < 1:

@@ -241,15 +241,18 @@ def _fill(
 
 
 def _sides(kept: Sequence[Cache], settings: TrainSettings) -> list[Side]:
-    """Videos of known classes to train on, and those held out: of one cache, or of a second one all."""
+    """Videos to train on, and those held out: of one cache, or of a second one all.
+
+    They show known classes; with ``teach_unknown`` some that train show none.
+    """
     if len(kept) == 1:
         share = settings.validation or 0.0
         drawn = [(kept[0], side) for side in split(kept[0].records, share, settings.seed)]
     else:
         drawn = [(cache, np.arange(len(cache))) for cache in kept]
     return [
-        (cache, np.array([n for n in side.tolist() if not cache.records[n].unknown], dtype=np.int64))
-        for cache, side in drawn
+        (cache, side if taught else side[[not cache.records[n].unknown for n in side.tolist()]])
+        for (cache, side), taught in zip(drawn, (settings.teach_unknown, False), strict=True)
     ]
 
 
@@ -314,17 +317,27 @@ def _say_plan(loop: Loop, hear: Callable[[Told], None]) -> None:
 
 
 def _strangers(loop: Loop) -> Batches | None:
-    """The videos that show none of the classes, held out or not: they train nothing; None without any."""
-    for side in (loop.held_out, loop.training):
-        found = [n for n, r in enumerate(side.cache.records) if r.unknown] if side is not None else []
-        if side is not None and found:
-            return replace(side, indices=np.array(found, dtype=np.int64))
+    """The videos that show none of the classes and train nothing, held out or not; None without any."""
+    own = loop.training
+    for side in (loop.held_out, own):
+        if side is None:
+            continue
+        found = np.array([n for n, r in enumerate(side.cache.records) if r.unknown], dtype=np.int64)
+        found = np.setdiff1d(found, own.indices) if side.cache is own.cache else found
+        if found.size:
+            return replace(side, indices=found)
     return None
+
+
+def _known(batches: Batches) -> Batches:
+    """Those of known classes alone."""
+    shown = [n for n in batches.indices.tolist() if not batches.cache.records[n].unknown]
+    return replace(batches, indices=np.array(shown, dtype=np.int64))
 
 
 def _write_report(loop: Loop, card: dict[str, Any]) -> None:
     """Writes what was learned, by held-out videos; those that trained are asked too, unless they are many."""
-    held, own, said = loop.held_out, loop.training, loop.exam.said
+    held, own, said = loop.held_out, _known(loop.training), loop.exam.said
     if held is None or said is None:
         return
     again = None
