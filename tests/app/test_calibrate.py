@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
+import torch
 
 from avglance.app import api, cli
 from avglance.training import calibrate
@@ -46,6 +47,44 @@ def test_the_card_knows_more_and_the_weights_are_the_same(
     assert "exists" in capsys.readouterr().err
     assert cli.main([*args, "--out", str(out), "--force", "--budget", "2"]) == 0
     assert json.loads((out / "card.json").read_text())["calibration"]["k"] == 2
+
+
+def test_a_twin_says_what_scores_are_worth(
+    world: Path,
+    random_model: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    from avglance.systems.store import load_model, save_model
+
+    monkeypatch.setattr(calibrate, "LEAST_VIDEOS", 4)
+    twin, out = tmp_path / "twin", tmp_path / "sure"
+    assert cli.main(["calibrate", str(random_model), str(world), "--out", str(twin), "--quiet"]) == 0
+    loaded = load_model(random_model)
+    with torch.no_grad():
+        for x in loaded.system.parameters():
+            x += 0.1
+    other = tmp_path / "other"
+    save_model(loaded.system, other, classes=loaded.classes, card=loaded.card)
+    like = ["calibrate", str(other), "--twin"]
+    assert cli.main([*like, str(twin), "--out", str(out)]) == 0
+    assert "calibrated on 4 videos" in capsys.readouterr().out
+    mine, its, before = (json.loads((folder / "card.json").read_text()) for folder in (out, twin, other))
+    assert mine["calibration"].pop("twin") == load_model(twin).sha256
+    for name in ("calibration", "unknown", "exits"):
+        assert mine[name] == its[name]
+        assert name not in before
+    assert load_model(out).sha256 == load_model(other).sha256
+    assert load_model(out).sha256 != load_model(twin).sha256
+    for wrong, said in (
+        (random_model, "is not calibrated"),
+        ("avgn_nano.glanceworld", "has other"),
+        (world, ""),
+    ):
+        assert cli.main([*like, str(wrong), "--out", str(tmp_path / "no")]) in (2, 3)
+        assert said in capsys.readouterr().err
+        assert not (tmp_path / "no").exists()
 
 
 def test_foreign_classes_and_wrong_budgets_are_refused(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -171,6 +172,31 @@ def test_a_third_of_the_background_is_for_test_always_the_same():
     assert [c.name for c in share_out([clip("x")], "train")] == ["x"]  # one alone is for training
     kept = [clip("a", split="train"), clip("b", split="test")]
     assert [c.name for c in share_out(kept, "test")] == ["b"]
+
+
+def test_of_what_trains_a_third_is_for_validation():
+    clips = [
+        Clip(Path(f"{n}.mp4"), f"{n}.mp4", "street", f"s{n // 2}", "background", "x", True, 0, 3, True)
+        for n in range(40)
+    ]
+    parts = {split: share_out(clips, split) for split in ("train", "test", "validation", "fit")}
+    groups = {split: {clip.group for clip in some} for split, some in parts.items()}
+    assert [len(groups[split]) for split in parts] == [13, 7, 4, 9]
+    assert groups["validation"] | groups["fit"] == groups["train"]
+    assert not groups["validation"] & groups["fit"]
+    assert sorted(clip.name for clip in parts["validation"] + parts["fit"]) == sorted(
+        clip.name for clip in parts["train"]
+    )
+
+
+def test_background_of_one_split_stays_in_it(folder):
+    rows = "a.mp4,background,1,train\nb.mp4,street,,background\nc.mp4,rain,1,train\n"
+    events, behind = choose_background(read_clips(table(folder, HEAD + rows)), ())
+    assert [clip.name for clip in events] == ["c.mp4"]
+    assert {clip.name: clip.split for clip in behind} == {"a.mp4": "train", "b.mp4": "background"}
+    mine = [replace(clip, sounds=True) for clip in behind]
+    assert [clip.name for clip in share_out(mine, "test")] == []
+    assert [clip.name for clip in share_out(mine, "train")] == ["a.mp4", "b.mp4"]
 
 
 def test_background_of_one_source_is_never_on_both_sides():

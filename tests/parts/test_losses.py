@@ -7,6 +7,7 @@ import torch
 
 from avglance.errors import ArgumentError, ShapeError
 from avglance.parts.losses import (
+    NONE,
     classification,
     draw_labels,
     mean_logits,
@@ -17,6 +18,7 @@ from avglance.parts.losses import (
     saliency_range_loss,
     saliency_target,
     teacher_confidence,
+    true_probability,
 )
 
 CONFIDENCE = torch.tensor([[0.1, 0.2, 0.3, 0.4]])
@@ -134,9 +136,24 @@ def test_one_of_several_labels_is_drawn_evenly():
     assert classification(logits, targets, rng=rng) == classification(logits, drawn)
 
 
+def test_a_video_without_a_label_makes_no_class_likelier_than_another():
+    drawn = draw_labels(torch.tensor([[0.0, 1.0, 0.0], [0.0, 0.0, 0.0]]), torch.Generator())
+    assert drawn.tolist() == [1, NONE]
+    logits = torch.randn(2, 4, 3, requires_grad=True)
+    parts = logits.log_softmax(-1)
+    wanted = torch.stack([-parts[0, :, 1], -parts[1].mean(-1)])
+    assert torch.allclose(classification(logits, drawn), wanted.mean())
+    here = torch.tensor([[True, False, False, True], [False, True, True, True]])
+    assert torch.allclose(classification(logits, drawn, present=here), wanted[here].mean())
+    even = torch.full((1, 3), 2.5, requires_grad=True)
+    classification(even, drawn[1:]).backward()
+    assert even.grad is not None
+    assert even.grad.abs().max() < 1e-7  # nothing is wanted beyond equal scores
+    assert (true_probability(logits, drawn)[1] == 0).all()
+    assert torch.allclose(true_probability(logits, drawn)[0], parts[0, :, 1].exp())
+
+
 def test_wrong_values_are_named():
-    with pytest.raises(ArgumentError, match="video 1 of the batch has no label"):
-        draw_labels(torch.tensor([[1.0, 0.0], [0.0, 0.0]]), torch.Generator())
     with pytest.raises(ArgumentError, match="need rng"):
         classification(torch.zeros(1, 2), torch.ones(1, 2))
     with pytest.raises(ShapeError, match=r"targets must be \(2,\)"):

@@ -14,6 +14,7 @@ from tests.training.worlds import NANO, Colour
 
 from avglance.errors import DataError
 from avglance.systems import build, settings_of
+from avglance.systems.avgn import AVGN
 from avglance.systems.avgn_settings import AVGNSwitches
 from avglance.systems.calibration import LOST_SHARE, Judgement
 from avglance.systems.store import load_model
@@ -150,6 +151,31 @@ def test_training_writes_it_on_the_card_and_strange_videos_train_nothing(strange
     assert len(loaded.card["calibration"]["temperature"]) == 4
     lists = json.loads((tmp_path / "run" / "data.json").read_text())
     assert not any("strange" in name for name in lists["training"] + lists["held_out"])
+
+
+def test_strange_videos_may_train_and_are_no_examples_then(strange, tmp_path, monkeypatch):
+    monkeypatch.setattr(calibrate, "LEAST_VIDEOS", 2)
+    batches, usual = [], AVGN.losses
+
+    def losses(self, clips, **how):
+        batches.append(clips.targets)
+        return usual(self, clips, **how)
+
+    monkeypatch.setattr(AVGN, "losses", losses)
+    how = {"epochs": 3, "batch": 4, "seed": 5, "validation": 0.25, "teach_unknown": True}
+    model = train(
+        strange,
+        TrainSettings(system="avgn_nano", changes=NANO, **how),
+        out=tmp_path / "run",
+        device="cpu",
+        workers=1,
+    )
+    lists = json.loads((tmp_path / "run" / "data.json").read_text())
+    taught = sum("strange" in name for name in lists["training"])
+    assert taught
+    assert not any("strange" in name for name in lists["held_out"])
+    assert load_model(model).card["unknown"]["examples"] == 2 - taught
+    assert any((targets.sum(1) == 0).any() for targets in batches)
 
 
 def test_unknown_stands_alone(strange, tmp_path):

@@ -18,8 +18,9 @@ looks, the thresholds below which a video is called unknown, and those that let 
 does the same with the videos it held out: this is for models that were trained before, and for videos of your
 own. Videos labelled "unknown" help to choose. Evaluate on videos other than these: of a dataset with splits
 the one called validation is taken, or the one that --split names.
-With --like TWIN nothing is asked: the card takes what the card of TWIN says. TWIN is the same system with the
-same settings, trained on a part of the data and calibrated on the rest; MODEL is then trained on all of it."""
+With --twin nothing is asked: DATA is a model, and the card takes over what its card says of scores. It is the
+same system with the same settings, trained on a part of the videos and calibrated on the rest; MODEL is then
+trained on all of them."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -31,10 +32,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "data",
         metavar="DATA",
         type=Path,
-        nargs="?",
         help="dataset folder, folder of folders, or table; not what trained it",
     )
-    parser.add_argument("--like", metavar="TWIN", help="in place of DATA: a calibrated model of the same kind")
+    parser.add_argument("--twin", action="store_true", help="DATA is a calibrated model of the same kind")
     parser.add_argument(
         "--split", metavar="NAME", help="only this part (default: validation, where there are parts)"
     )
@@ -57,8 +57,6 @@ def run(args: argparse.Namespace) -> int:
     """Calibrate, write the model, say what was found; the exit code."""
     if args.batch < 1:
         raise ArgumentError(f"--batch must be at least 1, got {args.batch}", where="calibrate")
-    if (args.data is None) is (args.like is None):
-        raise ArgumentError("one of DATA and --like TWIN is required", where="calibrate")
     from avglance.app.api import find_device, find_model
     from avglance.systems.folder import check_free
     from avglance.systems.store import load_model, save_with_card
@@ -66,7 +64,7 @@ def run(args: argparse.Namespace) -> int:
     check_free(args.out, args.force)
     device = find_device(args.device)
     loaded = load_model(find_model(args.model), device=str(device))
-    if args.like is not None:
+    if args.twin:
         return _take_over(args, loaded)
     usual = loaded.card.get("budget")
     usual = usual if isinstance(usual, int) else min(DEFAULT_LOOKS, loaded.system.max_k)
@@ -93,7 +91,7 @@ def _take_over(args: argparse.Namespace, loaded: Any) -> int:
     from avglance.app.api import find_model
     from avglance.systems.store import load_model, save_with_card
 
-    twin = load_model(find_model(args.like))
+    twin = load_model(find_model(str(args.data)))
     for name, mine, other in (
         ("system", loaded.system.name, twin.system.name),
         ("classes", loaded.classes, twin.classes),
@@ -101,13 +99,13 @@ def _take_over(args: argparse.Namespace, loaded: Any) -> int:
     ):
         if mine != other:
             hint = "a twin is trained by the same command on a part of the data"
-            raise ArgumentError(f"{args.like} has other {name}", where="calibrate --like", hint=hint)
+            raise ArgumentError(f"{args.data} has other {name}", where="calibrate --twin", hint=hint)
     found = {name: twin.card[name] for name in ENTRIES if name in twin.card}
     if "calibration" not in found:
-        hint = f"avglance calibrate {args.like} DATA --out FOLDER"
-        raise ArgumentError(f"{args.like} is not calibrated", where="calibrate --like", hint=hint)
+        hint = f"avglance calibrate {args.data} DATA --out FOLDER"
+        raise ArgumentError(f"{args.data} is not calibrated", where="calibrate --twin", hint=hint)
     card = {name: value for name, value in loaded.card.items() if name not in ENTRIES}
-    found["calibration"] = {**found["calibration"], "like": twin.sha256}
+    found["calibration"] = {**found["calibration"], "twin": twin.sha256}
     save_with_card(loaded, args.out, card | found, overwrite=args.force)
     print(summary(found, args.out))
     return 0

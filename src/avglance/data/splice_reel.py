@@ -75,7 +75,7 @@ def vary_planes(planes: NDArray[np.uint8], look: Look) -> NDArray[np.uint8]:
     grey = np.clip((grey - 126) * look.contrast + 126 + look.light, 16, 235)
     colours = np.clip((colours - 128) * look.colour + 128, 16, 240)
     both = np.concatenate([grey.ravel(), colours.ravel()])
-    return np.rint(both).astype(np.uint8).reshape(planes.shape)
+    return np.asarray(np.rint(both), np.uint8).reshape(planes.shape)
 
 
 def _part(plane: NDArray[np.uint8], look: Look) -> NDArray[np.uint8]:

@@ -60,7 +60,7 @@ def _laid(
 def _at_speed(wave: Wave, speed: float) -> Wave:
     """Played faster, and so higher; by a tenth at most, so straight lines between samples will do."""
     at = np.arange(0, wave.size - 1, speed)
-    return np.interp(at, np.arange(wave.size), wave).astype(np.float32)
+    return np.asarray(np.interp(at, np.arange(wave.size), wave), np.float32)
 
 
 def _window(wave: Wave, begin: int, count: int) -> Wave:

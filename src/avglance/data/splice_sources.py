@@ -238,7 +238,7 @@ def share_out(background: Sequence[Clip], split: Split) -> list[Clip]:
 
 
 def hold_out(clips: Sequence[Clip], split: Split) -> list[Clip]:
-    """Of clips that train those of ``validation``, a third of the groups, or of ``fit``, the others; or all."""
+    """Of clips that train those of ``validation``, a third of the groups, or the others, ``fit``; or all."""
     if split not in ("validation", "fit"):
         return list(clips)
     held = _third(clips, "validation")

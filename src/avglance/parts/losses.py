@@ -14,7 +14,6 @@ from torch import Tensor
 from avglance.errors import ArgumentError, ShapeError
 from avglance.types import Labels
 
-
 NONE = -1
 """In place of a class index: of a video that shows none of the classes."""
 

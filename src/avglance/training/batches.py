@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter, deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -87,6 +87,11 @@ class Batches:
     def steps(self) -> int:
         """Batches of a training epoch."""
         return max(1, len(self.indices) // self.size)
+
+    def known(self) -> Batches:
+        """Those of videos that show a class."""
+        shown = [n for n in self.indices.tolist() if not self.cache.records[n].unknown]
+        return replace(self, indices=np.array(shown, dtype=np.int64))
 
     def training(self, epoch: int, *, start: int = 0, team: Team | None = None) -> Iterator[Clips]:
         """The batches of an epoch from number ``start`` on, augmented; of each this process's share."""

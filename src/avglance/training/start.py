@@ -329,15 +329,9 @@ def _strangers(loop: Loop) -> Batches | None:
     return None
 
 
-def _known(batches: Batches) -> Batches:
-    """Those of known classes alone."""
-    shown = [n for n in batches.indices.tolist() if not batches.cache.records[n].unknown]
-    return replace(batches, indices=np.array(shown, dtype=np.int64))
-
-
 def _write_report(loop: Loop, card: dict[str, Any]) -> None:
     """Writes what was learned, by held-out videos; those that trained are asked too, unless they are many."""
-    held, own, said = loop.held_out, _known(loop.training), loop.exam.said
+    held, own, said = loop.held_out, loop.training.known(), loop.exam.said
     if held is None or said is None:
         return
     again = None
