@@ -17,101 +17,28 @@ import csv
 import os
 import shlex
 import shutil
-import statistics
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from glanceworld import Step, command
 from results_page import write_pages
-from results_rows import KEPT, WIDE, K, T
+from results_rows import WIDE, K, T
 from ucf_kept import keep_calibration, keep_comparison, uncalibrated
 from ucf_model import combined, model_part, ship
+from ucf_places import DEAF, SEEDS, SENSES, STRANGERS, TRAIN_S, Places
+from ucf_twin import twins
 
 from avglance.app.ablate import cores
 from avglance.app.compare_table import long_time
 from avglance.data.splice_sources import Clip, read_clips
 from avglance.errors import AVGLanceError, DataError
 
-SEEDS = (0, 1, 2)
-SYSTEMS = {"avgn": "avgn_mobile", "tsn": "tsn_mobile", "deaf": "avgn_mobile", "avtest": "avgn_mobile"}
-SENSES = {
-    "avgn": ("picture", "sound", "focus"),
-    "tsn": ("sound", "focus"),
-    "deaf": ("picture", "sound", "focus"),
-    "avtest": ("picture", "sound", "focus"),
-}
-AVTEST = (("chooser", "avtest"), ("choose_rate", "1"), ("teacher", "fused"))
-DEAF = ("hear_choose", "hear_aim", "hear_answer")
-EPOCHS = {"whole": 30}  # 8 of the splices: chosen on training groups and backgrounds held out together
-DRAWN = {"half": (("drop_sound", "0"), ("choose_hear", "1"), ("choose_alone", "0"))}
-# there no sense alone tells anything, so none is dropped, and none learns to choose alone
-VIDEOS, STRANGERS, FPS = 1000, 200, 6.25  # of a spliced set; of background alone; pictures a second
 OWN_CLASSES, OWN_CLIPS = 5, 20
-SPLICE_S = 0.8  # core-seconds a spliced video at 6.25 pictures a second
-TRAIN_S, EVAL_S = 600.0, 0.3  # a training before one is measured; core-seconds an evaluated video: both rough
-
-
-@dataclass(frozen=True)
-class Places:
-    """Where everything lies, and what every training and evaluation is told besides."""
-
-    clips: Path
-    weights: dict[str, str]
-    data: Path
-    runs: Path
-    train_words: tuple[str, ...] = ()
-    eval_words: tuple[str, ...] = ()
-    kept: Path = KEPT
-
-    def run(self, part: str, row: str, seed: int) -> Path:
-        """The run folder of a row and a seed."""
-        return self.runs / part / row / f"seed{seed}"
-
-    def train(self, part: str, row: str, seed: int) -> Step:
-        """Trains a row."""
-        out, data = self.run(part, row, seed), self.data / part
-        words = ["train", str(data / "train" if part != "whole" else data), "--system", SYSTEMS[row]]
-        for sense in SENSES[row]:
-            words += ["--weights", f"{sense}={self.weights[sense]}"]
-        words += ["--setting", "encoder_rate", "0", "--epochs", str(EPOCHS.get(part, 8))]
-        words += [word for change in DRAWN.get(part, ()) for word in ("--setting", *change)]
-        words += [word for change in AVTEST if row == "avtest" for word in ("--setting", *change)]
-        words += [word for name in DEAF if row == "deaf" for word in ("--setting", name, "false")]
-        words += ["--features", "1", "--cache", str(self.data / "cache")]
-        words += ["--seed", str(seed), "--out", str(out), *self.train_words]
-        done = (out / "model").is_dir()
-        return Step(tuple(words), 0.0 if done else self.usual_s(part), done)
-
-    def usual_s(self, part: str) -> float:
-        """Seconds of a training: as those of the part took that are done."""
-        from avglance.evaluation.trainings import read_training
-
-        runs = [file.parent for file in self.runs.glob(f"{part}/*/seed*/run.json")]
-        took = [one.seconds for one in map(read_training, runs) if one.finished and one.seconds]
-        return statistics.fmean(took) if took else TRAIN_S
-
-    def evaluate(self, model: Path, data: Path, file: Path, *options: str, videos: int = VIDEOS) -> Step:
-        """Evaluates a model on a dataset from its cache."""
-        words = ("eval", str(model), str(data), *options, "--cache", str(self.data / "cache"))
-        words += self.eval_words
-        done = file.is_file()
-        return Step((*words, "--out", str(file), "--quiet"), 0.0 if done else videos * EVAL_S, done)
 
 
 # ---- data ----
-
-
-def splice(at: Places, name: str, split: str, *options: str, videos: int = VIDEOS) -> Step:
-    """Makes spliced videos."""
-    out = at.data / name / split
-    words = ["data", "splice", str(at.clips), str(out), "--videos", str(videos), "--seed", "1"]
-    words += ["--split", split, *options, "--fps", str(FPS), "--quiet"]
-    done, there = (out / "manifest.jsonl").is_file(), len(list((out / "truth").glob("*.json")))
-    left = max(videos, STRANGERS if "--unknown" in options else 0) - there
-    return Step(tuple(words), 0.0 if done else max(left, 1) * SPLICE_S, done)
 
 
 def whole_clips(at: Places) -> list[Step]:
@@ -207,13 +134,16 @@ def spliced_part(name: str, *options: str) -> Callable[[Places], list[Step]]:
     }
 
     def steps(at: Places) -> list[Step]:
-        made = [splice(at, name, split, *options) for split in ("train", "test")]
+        made = [at.splice(name, "test", *options)]
+        if name != "plain":
+            made.append(at.splice(name, "train", *options))
         for seed in SEEDS:
+            made += twins(at, seed) if name == "plain" else []
             for row, asked in looks.items():
                 if row not in EACH[name]:
                     continue
                 some = asked if seed == SEEDS[0] else asked[: EACH[name][row]]
-                made += [at.train(name, row, seed)] if some else []
+                made += [at.train(name, row, seed)] if some and (name, row) != ("plain", "avgn") else []
                 made += [look(at, name, row, seed, *words) for words in some]
         return made
 
@@ -222,16 +152,15 @@ def spliced_part(name: str, *options: str) -> Callable[[Places], list[Step]]:
 
 def look(at: Places, name: str, row: str, seed: int, *options: str) -> Step:
     """Evaluates a row on its test videos, into its run folder."""
-    run = at.run(name, row, seed)
-    words = "_".join(word.lstrip("-") for word in options[1:])
-    return at.evaluate(run / "model", at.data / name / "test", run / f"eval_k{words}.json", *options)
+    file = at.run(name, row, seed) / f"eval_k{'_'.join(word.lstrip('-') for word in options[1:])}.json"
+    return at.evaluate(at.model(name, row, seed), at.data / name / "test", file, *options)
 
 
 def exits_part(at: Places) -> list[Step]:
     """Always eight looks against stopping when sure, on plain splices."""
-    steps = [splice(at, "plain", split) for split in ("train", "test")]
+    steps = [at.splice("plain", "test")]
     for seed in SEEDS:
-        steps.append(at.train("plain", "avgn", seed))
+        steps += twins(at, seed)
         steps += [
             look(at, "plain", "avgn", seed, "--budget", str(WIDE), *exits) for exits in ((), ("--exit",))
         ]
@@ -240,11 +169,11 @@ def exits_part(at: Places) -> list[Step]:
 
 def calibration_part(at: Places) -> list[Step]:
     """Scores with and without the temperatures of the card, and what is called unknown."""
-    steps = [splice(at, "plain", split) for split in ("train", "test")]
-    steps.append(splice(at, "background", "test", "--unknown", str(STRANGERS), videos=0))
+    steps = [at.splice("plain", "test")]
+    steps.append(at.splice("background", "test", "--unknown", str(STRANGERS), videos=0))
     for seed in SEEDS:
-        model, out = at.run("plain", "avgn", seed) / "model", at.runs / "calibration" / f"seed{seed}"
-        steps += [at.train("plain", "avgn", seed), look(at, "plain", "avgn", seed, "--budget", str(K))]
+        model, out = at.model("plain", "avgn", seed), at.runs / "calibration" / f"seed{seed}"
+        steps += [*twins(at, seed), look(at, "plain", "avgn", seed, "--budget", str(K))]
         bare = out / "uncalibrated"
         steps.append(Step(("uncalibrated", str(model), str(bare)), 1.0, bare.is_dir()))
         options = ("--budget", str(K))

@@ -16,7 +16,7 @@ from results_rows import FILES, SCHEMA, K
 from avglance.app.ablate import cores
 
 if TYPE_CHECKING:
-    from ucf import Places
+    from ucf_places import Places
 
 CALIBRATION = ("calibration", "unknown", "exits")
 """What a card has of the videos that calibrated it."""

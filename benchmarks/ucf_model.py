@@ -19,7 +19,7 @@ from avglance.data.splice_sources import read_clips
 
 if TYPE_CHECKING:
     from glanceworld import Step
-    from ucf import Places
+    from ucf_places import Places
 
 NAME = "avgn_mobile.ucf7"
 SPLICES = 400  # of the thousand: a step of all encoders takes some ten times one of frozen ones

@@ -18,7 +18,7 @@ from tests.evaluation.made_runs import evaluation, hits_of, make_run, write
 ROOT = Path(__file__).resolve().parents[1]
 VIDEOS = 40
 OURS = ("glanceworld_page", "results_rows", "results_asked", "results_others", "results_page")
-OURS += ("glanceworld", "ucf_kept", "ucf")
+OURS += ("glanceworld", "ucf_places", "ucf_twin", "ucf_model", "ucf_kept", "ucf")
 
 
 @pytest.fixture(scope="module")
