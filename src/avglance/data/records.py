@@ -13,7 +13,7 @@ folder, absolute, that the paths of videos are relative to and stay inside of) a
 of each split the list names that this dataset was made from).
 
 A video that shows none of the classes is labelled ``unknown``, a reserved word, and nothing else: it trains
-nothing, but helps a model to know when to say so.
+nothing unless a training is told to, but helps a model to know when to say so.
 
 Folders of one's own, tables and JSON lines are read too: see ``avglance.data.own``.
 """
