@@ -179,7 +179,8 @@ def test_each_frame_is_asked_for_once_and_no_other(shelf: dict) -> None:
         assert PaperReader.made["a"].asked_times == []
         assert view.frames_delivered.tolist() == [0, 3]
         assert view.frames_decoded.tolist() == [0, 9]
-        assert view.decode_s.tolist() == [0.25, 0.25]
+        assert view.decode_s[0] == 0.25  # of opening alone
+        assert 0.25 < view.decode_s[1] < 0.75
         assert reader.asked_sound == []
         assert reader.options["threads"] == 3
         assert reader.options["audio_track"] == 1

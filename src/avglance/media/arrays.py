@@ -18,6 +18,7 @@ from numpy.typing import ArrayLike, NDArray
 from avglance.errors import ArgumentError, MediaError, ShapeError
 from avglance.media.asked import check_stretch, known_times, longest_side, wanted_times
 from avglance.media.frame import Frame
+from avglance.media.resample import Resampler
 from avglance.media.sound import SoundPiece
 from avglance.media.upright import Turn, fit_inside, to_rgb
 from avglance.types import AudioTrack, MediaInfo, Reason
@@ -128,9 +129,9 @@ def _mono(value: ArrayLike) -> NDArray[np.float32]:
 def _resampled(samples: NDArray[np.float32], rate: int, wanted_hz: int) -> NDArray[np.float32]:
     frame = av.AudioFrame.from_ndarray(np.ascontiguousarray(samples)[None], format="flt", layout="mono")
     frame.sample_rate, frame.time_base = rate, Fraction(1, rate)
-    resampler = av.AudioResampler(format="flt", layout="mono", rate=wanted_hz)
-    out = [one.to_ndarray().reshape(-1) for part in (frame, None) for one in resampler.resample(part)]
-    return np.concatenate([np.zeros(0), *out]).astype(np.float32)
+    resampler = Resampler(wanted_hz)
+    out = [one for part in (frame, None) for one in resampler.take(part)]
+    return np.concatenate([np.zeros(0, np.float32), *out])
 
 
 class ArrayReader:

@@ -18,7 +18,7 @@ def picture_crc(frame: Any) -> int:
     """CRC-32 of a decoded frame (``av.VideoFrame``): its planes, without what pads their rows."""
     planes = list(frame.planes)
     if any(plane.line_size < 0 for plane in planes):  # upside down in memory
-        frame = frame.reformat(format="rgb24")
+        frame = frame.reformat(format="rgb24", threads=1)
         planes = list(frame.planes)
     crc = zlib.crc32(f"{frame.format.name} {frame.width}x{frame.height}".encode())
     for index, plane in enumerate(planes):

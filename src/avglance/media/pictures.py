@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import av.error
+from av.video.reformatter import VideoReformatter
 
 from avglance.media.limits import Limits
 from avglance.media.shots import EPS_S, Shot, ShotSource, read_packets, stamp_of
@@ -42,6 +43,7 @@ class PictureTrack:
     ) -> None:
         self.index, self._reopen, self._spent = index, reopen, spent
         self._limits, self._threads, self._rough = limits, threads, rough
+        self.colours = VideoReformatter()  # for the frames of its shots
         self._spares = True  # whether pictures that no other needs are left out on the way to what is wanted
         spent.look_for_breaks(box)
         self._attach(box)

@@ -33,7 +33,7 @@ def to_planes(image: NDArray[np.uint8], width: int, height: int) -> NDArray[np.u
     frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(middle), format="rgb24")
     shrinks = width * height < middle.shape[0] * middle.shape[1]
     how = "AREA" if shrinks else "BICUBIC"
-    planes = frame.reformat(width, height, "yuv420p", interpolation=how).to_ndarray()
+    planes = frame.reformat(width, height, "yuv420p", interpolation=how, threads=1).to_ndarray()
     return np.asarray(planes, np.uint8)
 
 

@@ -256,10 +256,11 @@ class VideoReader:
 
     def _frame(self, shot: Shot, max_side: int | None) -> Frame | None:
         """The shot as a picture; None where its pixel format cannot be turned into RGB."""
-        assert self._pictures is not None  # shots come from it
-        start, end = shot.time - self._origin, self._pictures.end_of(shot) - self._origin
+        track = self._pictures
+        assert track is not None  # shots come from it
+        start, end = shot.time - self._origin, track.end_of(shot) - self._origin
         try:
-            image = to_rgb(shot.frame, fit_inside(*self._pictures.size, max_side), self._pictures.turn)
+            image = to_rgb(shot.frame, fit_inside(*track.size, max_side), track.turn, colours=track.colours)
         except (av.error.FFmpegError, ValueError, MemoryError) as error:
             if not self._spent.note_memory(error):
                 self._spent.note("damaged", "pictures cannot be turned into colours", start, end)

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from avglance.media.holes import Holes
+from avglance.media.resample import Resampler
 from avglance.media.shots import read_packets
 from avglance.media.spent import Spans, Spent
 
@@ -47,7 +48,7 @@ class _Run:
     def __init__(self, start: float, rate_hz: int) -> None:
         self.start, self.rate = start, rate_hz
         self._out = 0
-        self._resampler = av.AudioResampler(format="flt", layout="mono", rate=rate_hz)
+        self._resampler = Resampler(rate_hz)
         self._held: av.AudioFifo | None = None  # begun with the second frame: the first tells if it works
 
     @property
@@ -67,10 +68,10 @@ class _Run:
                 frames = self._take() if now or self._held.samples >= _CHUNK_S * frame.sample_rate else []
         else:
             frames = [*self._take(), None]
-        arrays = [out.to_ndarray().reshape(-1) for one in frames for out in self._resampler.resample(one)]
+        arrays = [samples for one in frames for samples in self._resampler.take(one)]
         if not arrays:
             return None
-        samples = np.concatenate(arrays).astype(np.float32, copy=False)
+        samples = np.concatenate(arrays)
         piece = SoundPiece(self.end, samples)
         self._out += samples.size
         return piece

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterator
@@ -88,7 +89,10 @@ class _Met:
 
 @dataclass
 class Spent:
-    """Seconds and frames spent, and the damage met, shared by the tracks of one file."""
+    """Seconds and frames spent, and the damage met, shared by the tracks of one file.
+
+    Tracks may be at work in threads of their own: the seconds are those of all of them.
+    """
 
     where: str
     limit_s: float
@@ -99,24 +103,27 @@ class Spent:
     _met: dict[tuple[str, str], _Met] = field(default_factory=dict)  # by kind and text
     _texts: dict[str, int] = field(default_factory=dict)  # how many by kind
     _breaks: dict[str, Breaks | None] = field(default_factory=dict)  # by file: sound may have its own
-    _since: float | None = None
+    _since: dict[int, float] = field(default_factory=dict)  # by thread
+    _lock: Any = field(default_factory=threading.RLock)
 
     @contextmanager
     def working(self) -> Iterator[None]:
         """Count the time inside; nested uses count once."""
-        if self._since is not None:
+        me = threading.get_ident()
+        if me in self._since:
             yield
             return
-        self._since = time.perf_counter()
+        self._since[me] = time.perf_counter()
         try:
             yield
         finally:
-            self.seconds += time.perf_counter() - self._since
-            self._since = None
+            with self._lock:
+                self.seconds += time.perf_counter() - self._since.pop(me)
 
     def check_time(self) -> None:
         """Raise ``MediaError`` of kind ``timeout`` where a limit is used up."""
-        now = time.perf_counter() - self._since if self._since is not None else 0.0
+        since = self._since.get(threading.get_ident())
+        now = 0.0 if since is None else time.perf_counter() - since
         if self.seconds + now > self.limit_s:
             what, setting = f"reading took longer than {self.limit_s:g} s", "max_decode_s"
         elif now > self.seek_limit_s:
@@ -149,12 +156,17 @@ class Spent:
     def reasons(self) -> list[Reason]:
         """The damage met; of one kind and text in the order of time."""
         found: list[Reason] = []
-        for (kind, text), met in self._met.items():
-            found += [Reason(kind, text, low, high) for low, high in (*met.others, *met.spans)]
+        with self._lock:
+            for (kind, text), met in self._met.items():
+                found += [Reason(kind, text, low, high) for low, high in (*met.others, *met.spans)]
         return found
 
     def note(self, kind: str, text: str, start_s: float | None = None, end_s: float | None = None) -> None:
         """Keep a reason; a span that touches one of the same kind and text widens it."""
+        with self._lock:
+            self._note(kind, text, start_s, end_s)
+
+    def _note(self, kind: str, text: str, start_s: float | None, end_s: float | None) -> None:
         if (kind, text) not in self._met:
             if self._texts.get(kind, 0) >= _MOST_TEXTS:
                 text = _MORE

@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from av.sidedata.sidedata import SideDataContainer
+from av.video.reformatter import VideoReformatter
 from numpy.typing import NDArray
 
 _MAX_ASPECT = 8.0  # a pixel shape beyond this is a broken header, not a picture
@@ -74,13 +75,22 @@ def fit_inside(width: int, height: int, max_side: int | None) -> tuple[int, int]
     return max(1, round(width * scale)), max(1, round(height * scale))
 
 
-def to_rgb(frame: Any, size: tuple[int, int], turn: Turn) -> NDArray[np.uint8]:
-    """The frame as RGB of ``size`` (width, height before the turn), upright: uint8 (H, W, 3), contiguous."""
+def to_rgb(
+    frame: Any, size: tuple[int, int], turn: Turn, *, colours: VideoReformatter | None = None
+) -> NDArray[np.uint8]:
+    """The frame as RGB of ``size`` (width, height before the turn), upright: uint8 (H, W, 3), contiguous.
+
+    ``colours``: what turned the frame before, so that its tables need not be made again. It works in this
+    thread: to start others takes libav longer than the picture.
+    """
     width, height = size
+    how = None
     if (frame.width, frame.height) != size:
-        shrinks = width * height < frame.width * frame.height
-        frame = frame.reformat(width, height, "rgb24", interpolation="AREA" if shrinks else "BICUBIC")
-    image = np.asarray(frame.to_ndarray(format="rgb24"), dtype=np.uint8)
+        how = "AREA" if width * height < frame.width * frame.height else "BICUBIC"
+    turned = (colours or VideoReformatter()).reformat(
+        frame, width, height, "rgb24", interpolation=how, threads=1
+    )
+    image = np.asarray(turned.to_ndarray(), dtype=np.uint8)
     if turn.quarters:
         image = np.rot90(image, turn.quarters)
     if turn.mirrored:

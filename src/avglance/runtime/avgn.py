@@ -34,7 +34,17 @@ from avglance.runtime.choosing import (
 )
 from avglance.runtime.session import Graph
 from avglance.types import Labels, Stopping
-from avglance.views import LOGMEL_MACS, Bill, View, ViewSettings, ask_all, crop_macs, resize_macs
+from avglance.views import (
+    LOGMEL_MACS,
+    Bill,
+    View,
+    ViewSettings,
+    ask_all,
+    ask_pictures,
+    crop_macs,
+    expect_pictures,
+    resize_macs,
+)
 
 PATCHES = ("policy", "random", "centre", "whole", "none")
 
@@ -149,17 +159,22 @@ class AVGNHost:
     def glance(self, view: View, bill: Bill) -> Glimpse:
         """Light features and the heads' logits of all that can be seen and heard."""
         s, none = self.settings, np.zeros((len(view.times), 0), dtype=np.int64)
+        if s.see:
+            expect_pictures(view)
         sounds, audible = ask_all(view, "sounds", among=None if s.listen else none)
-        pictures, visible = ask_all(view, "pictures", among=None if s.see else none)
-        heard_at, seen_at = np.nonzero(audible)[0], np.nonzero(visible)[0]
+        heard_at, visible = np.nonzero(audible)[0], np.zeros_like(audible)
         bill.add("glance", LOGMEL_MACS, heard_at)
-        bill.add("glance", resize_macs(self.view.source_side, self.view.glance_side), seen_at)
-        maps, picture, shown = self._empty(s.map, (s.widths["picture"],), (self.classes,))
         sound, heard = self._empty((s.widths["sound"],), (self.classes,))
-        if len(seen_at):
-            maps, picture, shown = self.run("glance_picture", "glance", bill, seen_at, pictures=pictures)
         if len(heard_at):
             sound, heard = self.run("glance_sound", "glance", bill, heard_at, sounds=sounds)
+        seen = [self._empty(s.map, (s.widths["picture"],), (self.classes,))]
+        for pictures, part in ask_pictures(view, among=None if s.see else none):
+            if part.any():
+                at = np.nonzero(part)[0]
+                seen.append(self.run("glance_picture", "glance", bill, at, pictures=pictures))
+                visible |= part
+        bill.add("glance", resize_macs(self.view.source_side, self.view.glance_side), np.nonzero(visible)[0])
+        maps, picture, shown = (np.concatenate(parts) for parts in zip(*seen, strict=True))
         return Glimpse(
             spread(maps, visible), spread(picture, visible), spread(sound, audible),
             visible, audible, spread(shown, visible), spread(heard, audible),

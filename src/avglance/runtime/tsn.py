@@ -10,7 +10,7 @@ from avglance.errors import ArgumentError
 from avglance.runtime.choosing import Decision, along, probabilities, spread, unordered
 from avglance.runtime.session import Graph
 from avglance.types import Labels, Stopping
-from avglance.views import LOGMEL_MACS, Bill, View, ViewSettings, ask_all
+from avglance.views import LOGMEL_MACS, Bill, View, ViewSettings, ask_all, expect_pictures
 
 
 class TSNHost:
@@ -47,6 +47,7 @@ class TSNHost:
         videos, snippets = len(view.times), self.view.snippets
         order = np.tile((2 * np.arange(k) + 1) * snippets // (2 * k), (videos, 1)).astype(np.int64)
         with bill.clock("focus", view):
+            expect_pictures(view, among=order)
             sounds, audible = ask_all(view, "sounds", among=order if self.listen else order[:, :0])
             pictures, visible = ask_all(view, "pictures", among=order)
             bill.add("focus", LOGMEL_MACS, np.nonzero(audible)[0])

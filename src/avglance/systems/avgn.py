@@ -4,7 +4,7 @@ Paper: Audio-Visual Glance Network (ICCV 2023). Read beside it:
   light encoders of both -> AVGN.glance      saliency (AV-TeST)  -> AVGN.choose
   patch policy (AESPA)   -> AVGN.aim         heavy encoder       -> AVGN.focus
   fusion and classes     -> AVGN.answer      every loss          -> avgn_losses
-  looks, one by one      -> avgn_looks        frozen encoders, once -> avgn_known
+  views, glances, looks  -> avgn_looks        frozen encoders, once -> avgn_known
 Differs from the paper, or fills what it leaves open:
   - widths, loss weights, rates and the log-mel recipe are ours: the paper's are not published;
   - with the heat-map policy both branches (policy and random patches) go through the focus encoder in one
@@ -31,11 +31,11 @@ from avglance.parts.crop import corner_to_box, crop, resize_torch
 from avglance.parts.evidence import SnippetEvidence
 from avglance.parts.fusion import PrefixClassifier
 from avglance.parts.heads import AuxHead, NoPicture, NoSound
-from avglance.parts.meter import Meter, Unmetered, resize_macs
+from avglance.parts.meter import Meter, Unmetered
 from avglance.parts.policy import HeatmapPolicy, RecurrentPolicy, box_cell
 from avglance.parts.saliency import AVTeST, Saliency, pick_moments
 from avglance.systems.avgn_known import ask_beforehand
-from avglance.systems.avgn_looks import Looks, look_closely, random_corners
+from avglance.systems.avgn_looks import Looks, glance_at, look_closely, random_corners
 from avglance.systems.avgn_losses import avgn_losses
 from avglance.systems.avgn_settings import AVGNSettings
 from avglance.systems.avgn_stages import avgn_stages
@@ -45,7 +45,6 @@ from avglance.systems.base import (
     Steering,
     System,
     along,
-    ask,
     behind,
     close_look_macs,
     coarse_to_fine,
@@ -57,7 +56,7 @@ from avglance.systems.base import (
 from avglance.systems.encoders import build_encoder, freeze_encoders
 from avglance.systems.labels import mean_evidence, precise, start_at_share
 from avglance.types import Stopping
-from avglance.views import LOGMEL_MACS, View
+from avglance.views import View
 
 
 @dataclass
@@ -155,9 +154,21 @@ class AVGN(System):
 
         The rows are those of all places, or of the places set in the masks (B, T), video by video.
         """
+        maps, v = self.see(pictures, visible, spend=spend)
+        return self.glimpse(maps, v, self.hear(sounds, audible, spend=spend), visible, audible)
+
+    def see(self, pictures: Tensor, visible: Tensor, *, spend: Meter | Unmetered) -> tuple[Tensor, Tensor]:
+        """Maps and vectors of pictures (n, 3, G, G), the rows of the places set in the mask (B, T)."""
         maps, v = spend.run("glance", self.encode_picture, pictures, rows=visible.nonzero()[:, 0])
-        maps = F.adaptive_avg_pool2d(maps, self.settings.cells) if self.settings.cells else maps
-        _, a = spend.run("glance", self.encode_sound, sounds, rows=audible.nonzero()[:, 0])
+        return (F.adaptive_avg_pool2d(maps, self.settings.cells) if self.settings.cells else maps), v
+
+    def hear(self, sounds: Tensor, audible: Tensor, *, spend: Meter | Unmetered) -> Tensor:
+        """Vectors of sounds (m, 1, F, M), the rows of the places set in the mask (B, T)."""
+        heard: Tensor = spend.run("glance", self.encode_sound, sounds, rows=audible.nonzero()[:, 0])[1]
+        return heard
+
+    def glimpse(self, maps: Tensor, v: Tensor, a: Tensor, visible: Tensor, audible: Tensor) -> Glimpse:
+        """Rows at their places."""
         v, a = self.no_picture(spread(v, visible), visible), self.no_sound(spread(a, audible), audible)
         return Glimpse(spread(maps, visible), v, a, visible, audible)
 
@@ -347,17 +358,12 @@ class AVGN(System):
 
         ``told``: where to look. ``stop``: moments are looked at one after another, while it lets them.
         """
-        k, spend, s, device = self.check_budget(k), meter or Unmetered(), self.settings, self.device
+        k, spend = self.check_budget(k), meter or Unmetered()
         with spend.clock("glance", view):
-            none = torch.zeros((len(view.times), 0), dtype=torch.int64)
-            sounds, audible = ask(view, "sounds", device, among=None if s.switches.listens else none)
-            pictures, visible = ask(view, "pictures", device, among=None if s.switches.see else none)
-            spend.add("glance", LOGMEL_MACS, audible.nonzero()[:, 0])
-            spend.add("glance", resize_macs(s.source_side, s.glance_side), visible.nonzero()[:, 0])
-            seen = self.glance(pictures, sounds, visible, audible, spend=spend)
+            seen = glance_at(self, view, spend=spend)
         with spend.clock("choose"):
             saliency = self.choose(seen, spend=spend).logits
-            order = self.rank(saliency, visible, k, told=told)
+            order = self.rank(saliency, seen.visible, k, told=told)
         found = look_closely(self, view, seen, order, stop=stop, told=told, spend=spend)
         with spend.clock("answer"):
             return self._decide(seen, saliency, found, spend=spend)

@@ -1,4 +1,4 @@
-"""AVGN's close looks at a view: all moments at once, or one after another until a video is sure enough.
+"""AVGN before a view: the glance, and the close looks, all moments at once or one after another.
 
 One step is aim, focus and the answer after it. A moment depends on those before it alone (the policy's memory
 and the running maximum of the prefix classifier are handed on), so both ways give the same.
@@ -9,13 +9,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from avglance.parts.meter import Meter, Unmetered, crop_macs
-from avglance.systems.base import Steering, along, spread, sure_enough, to_tensor
+from avglance.parts.meter import Meter, Unmetered, crop_macs, resize_macs
+from avglance.systems.base import Steering, along, ask, spread, sure_enough, to_tensor
 from avglance.types import Stopping
-from avglance.views import View
+from avglance.views import LOGMEL_MACS, View, ask_pictures, expect_pictures
 
 if TYPE_CHECKING:
     from avglance.systems.avgn import AVGN, Glimpse
@@ -45,6 +46,26 @@ class Looks:
 def random_corners(snippets: int) -> Tensor:
     """Where random patches lie in evaluation, a corner a snippet, (T, 2)."""
     return torch.rand(snippets, 2, generator=torch.Generator().manual_seed(0))
+
+
+def glance_at(system: AVGN, view: View, *, spend: Meter | Unmetered) -> Glimpse:
+    """The glance at a view; of one video, pictures are decoded beside its sound and beside those before."""
+    s, device = system.settings, system.device
+    none = np.zeros((len(view.times), 0), dtype=np.int64)
+    if s.switches.see:
+        expect_pictures(view)
+    nothing = torch.from_numpy(none)
+    sounds, audible = ask(view, "sounds", device, among=None if s.switches.listens else nothing)
+    spend.add("glance", LOGMEL_MACS, audible.nonzero()[:, 0])
+    heard = system.hear(sounds, audible, spend=spend)
+    seen, visible = list[tuple[Tensor, Tensor]](), torch.zeros_like(audible)
+    for pictures, mask in ask_pictures(view, among=None if s.switches.see else none):
+        part = to_tensor(mask, device)
+        seen.append(system.see(to_tensor(pictures, device), part, spend=spend))
+        visible |= part
+    spend.add("glance", resize_macs(s.source_side, s.glance_side), visible.nonzero()[:, 0])
+    maps, vectors = (torch.cat(parts) for parts in zip(*seen, strict=True))
+    return system.glimpse(maps, vectors, heard, visible, audible)
 
 
 def look_closely(

@@ -40,7 +40,7 @@ from avglance.systems.base import (
 from avglance.systems.encoders import build_encoder, freeze_encoders, with_encoder_rate
 from avglance.systems.labels import probabilities, start_at_share
 from avglance.types import Labels
-from avglance.views import LOGMEL_MACS, View, ViewSettings
+from avglance.views import LOGMEL_MACS, View, ViewSettings, expect_pictures
 
 
 @dataclass(frozen=True)
@@ -230,6 +230,7 @@ class TSN(System):
         order = self.choose(len(view.times), k)
         with spend.clock("focus", view):
             heard = order if self.settings.listen else order[:, :0]
+            expect_pictures(view, among=order.cpu().numpy())
             sounds, audible = ask(view, "sounds", self.device, among=heard)
             pictures, visible = ask(view, "pictures", self.device, among=order)
             spend.add("focus", LOGMEL_MACS, audible.nonzero()[:, 0])

@@ -26,7 +26,17 @@ from avglance.views.sound import (
     logmel,
     mel_matrix,
 )
-from avglance.views.view import GRIDS, Grid, View, ViewSettings, ask_all, check_grid, check_places
+from avglance.views.view import (
+    GRIDS,
+    Grid,
+    View,
+    ViewSettings,
+    ask_all,
+    ask_pictures,
+    check_grid,
+    check_places,
+    expect_pictures,
+)
 
 if TYPE_CHECKING:
     from avglance.views.fileview import FileView
@@ -47,11 +57,13 @@ __all__ = [
     "View",
     "ViewSettings",
     "ask_all",
+    "ask_pictures",
     "check_grid",
     "check_places",
     "clip_start",
     "crop_macs",
     "crop_patches",
+    "expect_pictures",
     "file_to_square",
     "logmel",
     "mel_matrix",

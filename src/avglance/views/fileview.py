@@ -52,7 +52,7 @@ class FileView:
             for path in self.paths:
                 file = self._open(path, opener, reading)
                 if file is not None:
-                    stack.callback(file.reader.close)
+                    stack.callback(file.close)
                 self._files.append(file)
             self._stack = stack.pop_all()
 
@@ -136,6 +136,15 @@ class FileView:
         for row, square in self._squares(places):
             out[row] = resize(square, side)
         return out
+
+    def expect_pictures(self, at: ArrayLike) -> None:
+        """Begin to decode the pictures of these places beside whatever else goes on; of one file alone.
+
+        Of several files each has the others to wait for.
+        """
+        if len(self._files) == 1:
+            for file, snippets in self._by_file(self._places(at)):
+                file.expect(snippets)
 
     def patches(self, at: ArrayLike, boxes: ArrayLike) -> NDArray[np.float32]:
         """Patches of the source squares, shape (n, 3, P, P), 0..255; zeros where nothing can be seen.
@@ -227,8 +236,8 @@ class FileView:
 
     @property
     def decode_s(self) -> NDArray[np.float64]:
-        """Seconds inside the reader (opening, seeking, decoding, resampling), shape (B,)."""
-        return self._counts("decode_s")
+        """Seconds waited for the reader (opening, seeking, decoding, resampling), shape (B,)."""
+        return np.array([0.0 if file is None else file.decode_s for file in self._files])
 
     def _counts(self, name: str) -> NDArray[np.float64]:
         return np.array([0.0 if f is None else float(getattr(f.reader, name)) for f in self._files])

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Sequence
+import math
+import time
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from avglance.errors import MediaError
-from avglance.media import Opener, Reader, VideoReader
+from avglance.media import Frame, Opener, Reader, VideoReader
 from avglance.types import NOTES, AudioState, Condition, MediaInfo, Reason
+from avglance.views.ahead import Ahead
 from avglance.views.grid import clip_start, snap, snippet_centres
 from avglance.views.pictures import source_square
 from avglance.views.sound import CLIP_S, CLIP_SAMPLES, MEL_BANDS, MEL_FRAMES, RATE_HZ, SILENCE, logmel
@@ -23,6 +26,7 @@ SILENT_DB = -70.0
 
 _MERGE_S = 1.0  # clips closer than this are read in one go: reading on is cheaper than seeking
 _FLOOR_DB = -120.0
+T = TypeVar("T")
 _FRAME_S = 0.04  # how long a picture is taken to last where the container tells no rate
 
 
@@ -62,6 +66,16 @@ class FileSnippets:
             float, NDArray[np.uint8]
         ] = {}  # by time: on a keyframe grid snippets share frames
         self._mels: dict[int, NDArray[np.float32]] = {}
+        self.decode_s = self.reader.decode_s  # that were waited for, not those of a thread beside
+        self._coming: Ahead[tuple[float, NDArray[np.uint8] | None]] | None = None
+        self._expected: set[float] = set()  # times of what is coming
+        self._may_thread = reading.get("threads") != 1
+
+    def close(self) -> None:
+        """Let go of the file; what was decoded stays."""
+        if self._coming is not None:
+            self._coming.close()
+        self.reader.close()
 
     def _grid(self) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
         """When the snippets are looked at, and which of these times are keyframes that were sought out."""
@@ -92,22 +106,70 @@ class FileSnippets:
         """The source square that was delivered for a snippet, (3, S, S), or None."""
         return self._squares.get(float(self.times[snippet]))
 
+    def expect(self, snippets: Iterable[int]) -> None:
+        """Begin to decode the pictures of these snippets in a thread, for ``see``; once a file.
+
+        Sound may be asked for meanwhile. With one thread allowed nothing happens.
+        """
+        todo = self._todo(snippets)
+        if self._may_thread and self._coming is None and len(todo) > 1:
+            squares = self._squares_of(todo, self.reader.frames_at(todo))
+            self._coming, self._expected = Ahead(squares, "pictures"), set(todo)
+
     def see(self, snippets: Iterable[int]) -> None:
         """Decode the pictures of these snippets, as far as they are not there yet."""
         wanted = sorted(set(snippets))
         self.asked_pictures[wanted] = True
-        times = {float(self.times[t]) for t in wanted if self.visible[t]}
-        todo = sorted(times - self._squares.keys())
+        todo = self._todo(wanted)
         if not todo:
             return
         try:
-            for index, frame in self.reader.frames_at(todo):
-                if frame is not None:
-                    self._squares[todo[index]] = source_square(frame.image, self.settings)
+            self._take_coming(todo)
+            left = [time for time in todo if time not in self._expected]
+            self._keep(self._squares_of(left, self._waited(self.reader.frames_at(left))) if left else ())
         except MediaError as error:
             self.error = self.error or error
         lost = [time for time in todo if time not in self._squares]
         self.visible &= ~np.isin(self.times, lost)
+
+    def _todo(self, snippets: Iterable[int]) -> list[float]:
+        """The times of snippets whose pictures are not there yet, each once, rising."""
+        times = {float(self.times[t]) for t in snippets if self.visible[t]}
+        return sorted(times - self._squares.keys())
+
+    def _squares_of(
+        self, times: Sequence[float], frames: Iterator[tuple[int, Frame | None]]
+    ) -> Iterator[tuple[float, NDArray[np.uint8] | None]]:
+        """The times with the source squares of the pictures that came."""
+        for index, frame in frames:
+            yield times[index], None if frame is None else source_square(frame.image, self.settings)
+
+    def _take_coming(self, times: Sequence[float]) -> None:
+        """Keep what the thread makes, up to the last of these times; all, where others are asked for."""
+        if self._coming is not None:
+            until = times[-1] if self._expected.issuperset(times) else math.inf
+            self._keep(self._waited(self._coming), until)
+
+    def _keep(
+        self, squares: Iterable[tuple[float, NDArray[np.uint8] | None]], until: float = math.inf
+    ) -> None:
+        for time_s, square in squares:
+            if square is not None:
+                self._squares[time_s] = square
+            if time_s >= until:
+                return
+
+    def _waited(self, items: Iterator[T]) -> Iterator[T]:
+        """The items; the seconds until they come count as decoding."""
+        while True:
+            began = time.perf_counter()
+            try:
+                item = next(items)
+            except StopIteration:
+                return
+            finally:
+                self.decode_s += time.perf_counter() - began
+            yield item
 
     # ------------------------------------------------------------------ sound
 
@@ -154,7 +216,8 @@ class FileSnippets:
             None  # the sample after the last piece: pieces that touch stay together whatever the rounding
         )
         last = int(starts[-1]) + CLIP_SAMPLES
-        for piece in self.reader.sound(int(starts[0]) / RATE_HZ, last / RATE_HZ, rate_hz=RATE_HZ):
+        pieces = self.reader.sound(int(starts[0]) / RATE_HZ, last / RATE_HZ, rate_hz=RATE_HZ)
+        for piece in self._waited(pieces):
             exact = piece.start_s * RATE_HZ
             begin = following if following is not None and abs(exact - following) < 1.5 else round(exact)
             following = begin + len(piece.samples)
@@ -165,6 +228,13 @@ class FileSnippets:
                     heard[row] += high - low
 
     # ------------------------------------------------------------------ what came
+
+    def _settle(self) -> None:
+        """Wait for what the thread still does: the reader is not to be asked beside it."""
+        try:
+            self._take_coming([math.inf])
+        except MediaError as error:
+            self.error = self.error or error
 
     @property
     def failure(self) -> MediaError | None:
@@ -180,6 +250,7 @@ class FileSnippets:
 
     def condition(self) -> Condition:
         """In what state the file was found, judged by what was asked of it."""
+        self._settle()
         seen = np.array([self.square(t) is not None for t in range(len(self.times))])
         heard = np.isfinite(self.levels_db)
         no_picture = self.asked_pictures & ~seen & self.info.has_video

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol, get_args
 
@@ -12,6 +13,7 @@ from avglance.errors import ArgumentError, ShapeError
 
 Grid = Literal["exact", "keyframe", "auto"]
 """When snippets are looked at; see ``ViewSettings``."""
+_PARTS = 4  # of the pictures of one video
 GRIDS: tuple[Grid, ...] = get_args(Grid)
 
 
@@ -119,15 +121,43 @@ def ask_all(
         missing while it is read is left out of both.
     """
     mask = "audible" if kind == "sounds" else "visible"
-    wanted: NDArray[np.bool_] = getattr(view, mask).copy()
-    if among is not None:
-        chosen = np.zeros_like(wanted)
-        np.put_along_axis(chosen, among, True, axis=1)
-        wanted &= chosen
+    wanted = _chosen(getattr(view, mask), among)
     at = np.argwhere(wanted).astype(np.int64)
     rows: NDArray[Any] = getattr(view, kind)(at)
     still: NDArray[np.bool_] = wanted & getattr(view, mask)
     return rows[still[at[:, 0], at[:, 1]]], still
+
+
+def _chosen(there: NDArray[np.bool_], among: NDArray[np.int64] | None) -> NDArray[np.bool_]:
+    """A copy of a mask (B, T), with nothing but the snippets named by ``among`` (B, K)."""
+    chosen = np.full_like(there, among is None)
+    if among is not None:
+        np.put_along_axis(chosen, among, True, axis=1)
+    return there & chosen
+
+
+def expect_pictures(view: View, *, among: NDArray[np.int64] | None = None) -> None:
+    """Tell a view which pictures will be asked for (as ``ask_all``): it may begin while others work."""
+    begin = getattr(view, "expect_pictures", None)
+    if begin is not None:
+        begin(np.argwhere(_chosen(view.visible, among)).astype(np.int64))
+
+
+def ask_pictures(
+    view: View, *, among: NDArray[np.int64] | None = None
+) -> Iterator[tuple[NDArray[np.uint8], NDArray[np.bool_]]]:
+    """``ask_all`` for pictures, of one video in quarters: one is worked on while the next is decoded.
+
+    Yields:
+        Rows and their mask, as ``ask_all``, at least once; the masks are disjoint, in the order of time.
+    """
+    snippets = np.arange(view.visible.shape[1]) if among is None else np.sort(among[0])
+    size = max(-(-len(snippets) // _PARTS), 1)
+    if len(view.visible) != 1 or not len(snippets):
+        yield ask_all(view, "pictures", among=among)
+        return
+    for first in range(0, len(snippets), size):
+        yield ask_all(view, "pictures", among=snippets[None, first : first + size])
 
 
 def check_places(at: ArrayLike, videos: int, snippets: int) -> NDArray[np.int64]:
