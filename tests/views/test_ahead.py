@@ -1,4 +1,4 @@
-"""Pictures decoded in a thread before they are asked for: the same ones, the same errors, and an end to it."""
+"""Pictures decoded in a thread before they are asked for: the same ones, the same errors, and an end."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+from tests.views.test_fileview import SETTINGS, Paper, PaperReader, places
 
 from avglance.errors import MediaError
 from avglance.views import FileView, ask_all, ask_pictures, expect_pictures, onefile
 from avglance.views.ahead import Ahead
-from tests.views.test_fileview import SETTINGS, Paper, PaperReader, places
 
 EVERY = places(0, *range(8))
 
@@ -133,9 +133,8 @@ def test_a_view_may_be_closed_while_pictures_come(shelf: dict, monkeypatch: pyte
     monkeypatch.setattr(PaperReader, "frames_at", slowly)
     shelf["a"] = Paper()
     start = time.perf_counter()
-    with pytest.raises(KeyboardInterrupt), FileView(["a"], SETTINGS) as view:
+    with FileView(["a"], SETTINGS) as view:
         view.expect_pictures(EVERY)
-        raise KeyboardInterrupt
     assert time.perf_counter() - start < 0.3
     assert threads() == 0
     assert PaperReader.made["a"].closed == 1

@@ -127,14 +127,17 @@ def _measured(system: System) -> Precision:
     """Both precisions in turn on the rows of one video; the better by the median of its rounds."""
     import torch
 
-    from avglance.systems.encoders import Brief, encoders_of, probe_of
+    from avglance.systems.encoders import encoders_of, probe_of, quick
 
     sides = {"picture": system.view_settings.glance_side, "focus": system.view_settings.patch_side}
     pairs: list[tuple[Any, Any, Any]] = []
     for sense, encoder in encoders_of(system).items():
         row = probe_of(encoder, sense, side=sides.get(sense))
         rows = row.expand(_ROWS.get(sense, 4), *row.shape[1:]).contiguous()
-        pairs.append((rows, encoder, Brief(copy.deepcopy(encoder))))
+        ways = (
+            quick(copy.deepcopy(encoder), sense, kind, side=sides.get(sense)) for kind in ("float32", "bf16")
+        )
+        pairs.append((rows, *ways))
     seconds: list[list[float]] = []
     with torch.inference_mode():
         for _ in range(_ROUNDS + 1):

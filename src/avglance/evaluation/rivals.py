@@ -24,7 +24,7 @@ from avglance.parts.encoders import Pixels, TimmEncoder
 from avglance.parts.fold import folded
 from avglance.parts.meter import Meter, row_macs
 from avglance.systems.base import System
-from avglance.systems.encoders import Brief, Precision, probe_of, quicken, short_weights
+from avglance.systems.encoders import Precision, quick, quicken, short_weights
 from avglance.views import FileView, Grid, ViewSettings, snippet_centres, source_square
 
 SQUARE = ViewSettings(snippets=16, resize_side=256, source_side=224, glance_side=224, patch_side=224)
@@ -183,9 +183,8 @@ class ClipNet(nn.Module):
 def picture_net(precision: Precision, device: torch.device) -> PictureNet:
     """A ResNet-50 of random weights, made quick in the way that ours are."""
     encoder = TimmEncoder("resnet50").eval()
-    width, quick = encoder.width, folded(encoder, probe_of(encoder, "focus"))
-    quick = Brief(quick) if precision == "bf16" else quick
-    return PictureNet(quick, width).eval().to(device)
+    net = quick(encoder.to(device), "focus", precision, side=SQUARE.source_side)
+    return PictureNet(net, encoder.width).eval().to(device)
 
 
 @dataclass(frozen=True)

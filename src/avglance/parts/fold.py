@@ -30,15 +30,16 @@ def folded(net: nn.Module, probe: Tensor) -> nn.Module:
     changed = copy.deepcopy(net).eval()
     with torch.inference_mode():
         with _pairs(changed) as pairs:
-            before = _tensors(changed(probe))
+            before = tensors(changed(probe))
         for conv, norm in pairs:
             _merge(changed, conv, norm)
-        after = _tensors(changed(probe))
+        after = tensors(changed(probe))
     same = all((a - b).abs().max() <= _CLOSE * b.abs().max() for a, b in zip(after, before, strict=True))
     return changed if pairs and same else net
 
 
-def _tensors(out: Any) -> list[Tensor]:
+def tensors(out: Any) -> list[Tensor]:
+    """What a network returned, as a list."""
     return [out] if isinstance(out, Tensor) else list(out)
 
 

@@ -9,6 +9,7 @@ softmax are not counted. The resize of a decoded frame to the source square belo
 
 from __future__ import annotations
 
+import math
 import time
 import weakref
 from collections.abc import Callable, Iterator
@@ -29,6 +30,19 @@ __all__ = ["Meter", "Unmetered", "count_macs", "crop_macs", "resize_macs", "row_
 _counted: weakref.WeakKeyDictionary[Any, dict[tuple[object, ...], int]] = weakref.WeakKeyDictionary()
 
 
+def _formula(operation: Any) -> Callable[..., int] | None:
+    """How many operations are two for each multiply-add of a call; None: it has none by itself."""
+    found: Callable[..., int] | None = flop_registry.get(operation)
+    if found is None and str(operation) == "mkldnn._convolution_pointwise":  # of ``pack``; torch has none
+        return _packed_operations
+    return found
+
+
+def _packed_operations(x: Tensor, weight: Tensor, *_: Any, out_val: Tensor, **__: Any) -> int:
+    """Operations of a packed convolution; its weight's axes are those of any other."""
+    return 2 * out_val.numel() * math.prod(weight.shape[1:])
+
+
 class _Counting:
     """Adds up torch's own formulas over the operations that run.
 
@@ -43,7 +57,7 @@ class _Counting:
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         """Run an operation, taken apart where only its parts have a formula."""
         kwargs = kwargs or {}
-        formula = flop_registry.get(func._overloadpacket)
+        formula = _formula(func._overloadpacket)
         if formula is None:
             with self:  # type: ignore[attr-defined]  # it is a mode, see _Counter
                 out = func.decompose(*args, **kwargs)
