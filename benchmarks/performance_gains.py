@@ -18,14 +18,16 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import av
 import torch
 from torch import nn
 
-from avglance.media import sound
+from avglance.media import reader, sound
 from avglance.parts.fold import folded
+from avglance.parts.short import ShortCell, ShortLinear
 from avglance.systems import build
 from avglance.systems.base import System
-from avglance.systems.encoders import Brief, encoders_of, probe_of
+from avglance.systems.encoders import Brief, encoders_of, probe_of, quick, quicken
 from avglance.views import FileView
 
 COUNT = """
@@ -73,7 +75,7 @@ def measured(file: Path, warm: Path, *, rounds: int) -> list[dict[str, Any]]:
     torch.set_num_threads(1)
     torch.manual_seed(0)
     found = []
-    for gain in [*_of_processes(), *_of_reading(file, warm), *_of_networks()]:
+    for gain in [*_of_processes(), *_of_reading(file, warm), *_of_networks(), *_of_answers(file)]:
         pairs = [(gain.before(), gain.after()) for _ in range(rounds)]
         before, after = zip(*pairs, strict=True)
         found.append(
@@ -96,6 +98,13 @@ def spent(work: Callable[[], object]) -> float:
     start = time.process_time()
     work()
     return time.process_time() - start
+
+
+def taken(work: Callable[[], object]) -> float:
+    """Seconds on the wall: where threads are the gain, those of the processor say little."""
+    start = time.perf_counter()
+    work()
+    return time.perf_counter() - start
 
 
 # ---- processes ----
@@ -136,13 +145,17 @@ def _of_reading(file: Path, warm: Path) -> list[Gain]:
     settings = replace(build("avgn", classes=200).view_settings, grid="keyframe")
     every = [(0, t) for t in range(settings.snippets)]
 
-    def pictures(grid: str) -> float:
+    def pictures(grid: str, clock: Callable[..., float] = spent) -> float:
         with FileView([file], replace(settings, grid=grid), threads=1) as view:
-            return spent(lambda: view.pictures(every))
+            return clock(lambda: view.pictures(every))
 
-    def sounds() -> float:
+    def sounds(clock: Callable[..., float] = spent) -> float:
         with FileView([file], settings, threads=1) as view:
-            return spent(lambda: view.sounds(every))
+            return clock(lambda: view.sounds(every))
+
+    def with_pools(place: Any, name: str, value: Any, work: Callable[[], float]) -> float:
+        with _changed(place, name, value):
+            return work()
 
     with FileView([warm], settings) as view:
         view.pictures(every)
@@ -152,7 +165,28 @@ def _of_reading(file: Path, warm: Path) -> list[Gain]:
              lambda: pictures("exact"), lambda: pictures("keyframe")),
         Gain("sound is resampled in larger pieces, pictures stepped over", "16 sounds of 720p",
              lambda: _in_pieces(sounds), sounds),
+        Gain("no threads are started for a frame's colours", "16 pictures of 720p",
+             lambda: with_pools(reader, "to_rgb", _with_threads, lambda: pictures("keyframe", taken)),
+             lambda: pictures("keyframe", taken), "clock"),
+        Gain("no threads are started for a second of sound", "16 sounds of 720p",
+             lambda: with_pools(sound, "Resampler", _ThreadedResampler, lambda: sounds(taken)),
+             lambda: sounds(taken), "clock"),
     ]  # fmt: skip
+
+
+def _with_threads(frame: Any, size: Any, turn: Any, *, colours: Any) -> Any:
+    """A frame of full size in RGB, by a converter of its own with a thread a core."""
+    return frame.to_ndarray(format="rgb24")
+
+
+class _ThreadedResampler:
+    """``Resampler`` with the threads that libav starts."""
+
+    def __init__(self, rate_hz: int) -> None:
+        self._resampler = av.AudioResampler(format="flt", layout="mono", rate=rate_hz)
+
+    def take(self, frame: Any) -> list[Any]:
+        return [out.to_ndarray().reshape(-1) for out in self._resampler.resample(frame)]
 
 
 def _in_pieces(work: Callable[[], float]) -> float:
@@ -176,7 +210,7 @@ def _changed(place: Any, name: str, value: Any) -> Iterator[None]:
 
 def _of_networks() -> list[Gain]:
     system = build("avgn", classes=200).eval()
-    gains = []
+    gains = _of_large_layers(system)
     for sense, side, rows in (("picture", 224, 16), ("focus", 128, 4)):
         gains += _of_encoder(system, sense, side, rows)
     return gains
@@ -188,6 +222,7 @@ def _of_encoder(system: System, sense: str, side: int, count: int) -> list[Gain]
     rows = row.expand(count, *row.shape[1:]).contiguous()
     fold = folded(plain, row[..., :64, :64])
     brief = Brief(copy.deepcopy(fold))
+    ready = quick(copy.deepcopy(plain), sense, "bf16", side=side)
     name = {"picture": "MobileNetV2, 16 glances of 224", "focus": "ResNet-50, 4 patches of 128"}[sense]
 
     def run(net: nn.Module) -> Callable[[], float]:
@@ -198,19 +233,60 @@ def _of_encoder(system: System, sense: str, side: int, count: int) -> list[Gain]
             return spent(lambda: fold(rows))
 
     with torch.inference_mode():
-        for net in (plain, fold, brief):
+        for net in (plain, fold, brief, ready):
             net(rows)
-
-    def without_gradients(work: Callable[[], float]) -> Callable[[], float]:
-        def inside() -> float:
-            with torch.inference_mode():
-                return work()
-
-        return inside
 
     ways = [
         ("batch norm folded into the convolutions", run(plain), run(fold)),
         ("bf16 in place of float32", run(fold), run(brief)),
         ("weights that are bf16 for good, not at every call", turned, run(brief)),
+        ("weights laid out once, activations on the way", run(brief), run(ready)),
     ]
-    return [Gain(what, name, without_gradients(a), without_gradients(b)) for what, a, b in ways]
+    return [Gain(what, name, _without_gradients(a), _without_gradients(b)) for what, a, b in ways]
+
+
+def _of_large_layers(system: Any) -> list[Gain]:
+    """The policy's cell four times and the answer's first layer, as both precisions have them."""
+    cell, mix = system.policy.memory, system.classifier.mix
+    features, state = torch.rand(4, mix.in_features), torch.rand(1, cell.hidden_size)
+
+    def run(cell: nn.Module, mix: nn.Module) -> Callable[[], float]:
+        def work() -> None:
+            mix(features)
+            for _ in range(4):
+                cell(state, state)
+
+        return _without_gradients(lambda: spent(work))
+
+    short = run(ShortCell(cell), ShortLinear(mix.weight, mix.bias))
+    return [Gain("large layers in bf16", "the policy's memory, the fusion; 4 moments", run(cell, mix), short)]
+
+
+def _without_gradients(work: Callable[[], float]) -> Callable[[], float]:
+    def inside() -> float:
+        with torch.inference_mode():
+            return work()
+
+    return inside
+
+
+# ---- the whole way ----
+
+
+def _of_answers(file: Path) -> list[Gain]:
+    """From the file to the answer, with a decoder beside the networks and without."""
+    system = build("avgn", classes=200).eval()
+    quicken(system, "bf16")
+    settings = replace(system.view_settings, grid="keyframe")
+
+    def answer() -> None:
+        with FileView([file], settings) as view, torch.inference_mode():
+            system.recognise(view, 4)
+
+    def alone() -> float:
+        with _changed(FileView, "expect_pictures", lambda *_: None):
+            return taken(answer)
+
+    answer()
+    what = "pictures are decoded beside the sound and the glances"
+    return [Gain(what, "an answer, networks with one thread", alone, lambda: taken(answer), "clock")]
