@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -167,3 +168,18 @@ def test_pictures_of_one_video_come_in_quarters(shelf: dict) -> None:
         assert [len(rows) for rows, _ in ask_pictures(view)] == [15]
         none = np.zeros((2, 0), dtype=np.int64)
         assert [len(rows) for rows, _ in ask_pictures(view, among=none)] == [0]
+
+
+@pytest.mark.parametrize("reading", [{}, {"threads": 1}])
+def test_snippets_that_share_a_lost_picture_are_all_told(shelf: dict, reading: dict) -> None:
+    shelf["a"] = Paper(key_s=8.0, lost=(8.0, 9.0))
+    settings = replace(SETTINGS, grid="keyframe")
+    with FileView(["a"], settings, **reading) as view:
+        ask_all(view, "pictures")
+        whole = view.condition(0)
+    with FileView(["a"], settings, **reading) as view:
+        expect_pictures(view)
+        for _ in ask_pictures(view):
+            pass
+        assert view.condition(0) == whole
+    assert [reason.kind for reason in whole.reasons] == ["pictures_lost"]

@@ -134,10 +134,10 @@ def _measured(system: System) -> Precision:
     for sense, encoder in encoders_of(system).items():
         row = probe_of(encoder, sense, side=sides.get(sense))
         rows = row.expand(_ROWS.get(sense, 4), *row.shape[1:]).contiguous()
-        ways = (
+        plain, brief = (
             quick(copy.deepcopy(encoder), sense, kind, side=sides.get(sense)) for kind in ("float32", "bf16")
         )
-        pairs.append((rows, *ways))
+        pairs.append((rows, plain, brief))
     seconds: list[list[float]] = []
     with torch.inference_mode():
         for _ in range(_ROUNDS + 1):

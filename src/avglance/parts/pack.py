@@ -86,8 +86,9 @@ def packed(net: nn.Module, probe: Tensor, kind: torch.dtype = torch.float32) -> 
 
 def _can_pack(kind: torch.dtype) -> bool:
     ops: Any = torch.ops.mkldnn
+    library: Any = torch.backends.mkldnn
     names = ("_reorder_convolution_weight", "_convolution_pointwise")
-    if not torch.backends.mkldnn.is_available() or not all(hasattr(ops, name) for name in names):
+    if not library.is_available() or not all(hasattr(ops, name) for name in names):
         return False
     return kind == torch.float32 or bool(ops._is_mkldnn_bf16_supported())
 

@@ -41,7 +41,8 @@ class ShortCell(nn.Module):
         given, kept = self.take(x).chunk(3, 1), self.keep(state).chunk(3, 1)
         reset, update = (given[0] + kept[0]).sigmoid(), (given[1] + kept[1]).sigmoid()
         new = (given[2] + reset * kept[2]).tanh()
-        return new + update * (state - new)
+        following: Tensor = new + update * (state - new)
+        return following
 
 
 def shorten(net: nn.Module, *, besides: str) -> None:

@@ -109,9 +109,12 @@ class FileSnippets:
     def expect(self, snippets: Iterable[int]) -> None:
         """Begin to decode the pictures of these snippets in a thread, for ``see``; once a file.
 
-        Sound may be asked for meanwhile. With one thread allowed nothing happens.
+        Sound may be asked for meanwhile. They count as asked for: of two that share a lost picture the second
+        is not asked for any more. With one thread allowed nothing else happens.
         """
-        todo = self._todo(snippets)
+        wanted = sorted(set(snippets))
+        self.asked_pictures[wanted] = True
+        todo = self._todo(wanted)
         if self._may_thread and self._coming is None and len(todo) > 1:
             squares = self._squares_of(todo, self.reader.frames_at(todo))
             self._coming, self._expected = Ahead(squares, "pictures"), set(todo)
