@@ -363,8 +363,8 @@ def test_the_grid_is_a_choice_of_the_call_or_of_the_model(
     assert keys.cost.frames_delivered == 2
     auto = avglance.load(random_model, device="cpu", grid="auto")
     found = auto.tag(clip)
-    assert found.grid == GridUse("auto", "exact", 2, 16)
-    assert sorted(set(found.times) - set(model.tag(clip).times)) == pytest.approx([0.0, 2.0])
+    assert found.grid == GridUse("auto", "exact", 0, 16)  # in so short a clip keyframes spare nothing
+    assert found.times == model.tag(clip).times
     assert auto.tag(clip, grid="exact").grid.on_keyframes == 0
 
 

@@ -326,11 +326,15 @@ def test_without_pictures_or_known_keyframes_the_grid_is_the_exact_one(
 def test_the_auto_grid_takes_keyframes_inside_the_snippet_only(shelf: dict) -> None:
     shelf["a"] = paper = Paper(key_s=5.0)
     with FileView(["a"], replace(SETTINGS, grid="auto")) as view:
-        assert view.times.tolist() == [[0, 3, 5, 7, 9, 10, 13, 15]]
-        assert np.flatnonzero(view.on_keyframes[0]).tolist() == [0, 2, 5, 7]
+        assert view.times.tolist() == [[1, 3, 5, 7, 9, 11, 13, 15]]
+        assert np.flatnonzero(view.on_keyframes[0]).tolist() == [2, 7]  # those at 0 and 10 spare nothing
+    shelf["a"] = paper = Paper(key_s=2.5)
+    with FileView(["a"], replace(SETTINGS, grid="auto")) as view:
+        assert view.times.tolist() == [[0, 2.5, 5, 7.5, 9, 10, 12.5, 15]]
+        assert np.flatnonzero(view.on_keyframes[0]).tolist() == [0, 1, 2, 3, 5, 6, 7]
         view.pictures(places(0, *range(8)))
         view.patches(places(0, 2, 3), [[0, 0, 0.5, 0.5]] * 2)
-        assert PaperReader.made["a"].asked_times == [0, 3, 5, 7, 9, 10, 13, 15]  # once for glance and focus
+        assert PaperReader.made["a"].asked_times == [0, 2.5, 5, 7.5, 9, 10, 12.5, 15]  # once for both looks
         mels = view.sounds(places(0, 5))
         np.testing.assert_allclose(mels[0, 0], expected_mel(10.0, paper), atol=1e-5)  # of the picture's time
 

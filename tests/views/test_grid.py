@@ -72,6 +72,51 @@ def test_a_keyframe_between_two_snippets_belongs_to_the_later_one() -> None:
     assert moved.tolist() == [False, True, False, False]
 
 
+def decoded(times: np.ndarray, keys: np.ndarray, rate: int = 100) -> set[int]:
+    """The pictures that are decoded for those at ``times``: from the keyframe before each up to there."""
+    count = np.rint(np.asarray(times) * rate).astype(int)
+    starts = np.rint(keys * rate).astype(int)
+    return {n for end in count.tolist() for n in range(starts[starts <= end].max(), end + 1)}
+
+
+@given(
+    st.lists(st.integers(1, 3000), max_size=40, unique=True),
+    st.integers(1, 24),
+    st.floats(0.5, 30),
+    st.booleans(),
+)
+@settings(deadline=None)
+def test_a_snippet_is_moved_where_that_spares_decoding(
+    ticks: list[int], count: int, duration: float, index: bool
+) -> None:
+    """A centre that is kept in place of a keyframe lies among what the other pictures need."""
+    keys = np.array([0.0, *sorted(ticks)]) / 100
+    keys, centres = keys[keys < duration], snippet_centres(duration, count)
+    if index:
+        near = keys[np.abs(keys[None] - centres[:, None]).argmin(axis=1)]
+    else:  # that before each centre is all that is known
+        near = keys[np.searchsorted(keys, centres, side="right") - 1]
+    times, moved = snap(duration, near, inside=True)
+    edges = np.arange(count + 1) * duration / count
+    every = np.where((near >= edges[:-1]) & (near < edges[1:]), near, centres)
+    assert set(times[~moved].tolist()) <= set(centres.tolist())
+    for n in np.flatnonzero(times != every):
+        others = decoded(np.delete(times, n), keys)
+        assert decoded(times[n : n + 1], keys) - others <= {round(float(times[n]) * 100)}
+
+
+def test_a_short_clip_with_one_keyframe_keeps_its_centres() -> None:
+    times, moved = snap(5.0, np.zeros(16), inside=True)
+    assert not moved.any()
+    assert times.tolist() == snippet_centres(5.0, 16).tolist()
+
+
+def test_a_keyframe_behind_the_centre_spares_the_way_from_the_one_before() -> None:
+    times, moved = snap(8.0, np.array([0.0, 3.5, 3.5, 8.0]), inside=True)
+    assert times.tolist() == [0.0, 3.5, 5.0, 7.0]
+    assert moved.tolist() == [True, True, False, False]
+
+
 def test_a_grid_that_is_none() -> None:
     with pytest.raises(ArgumentError, match="exact, keyframe, auto"):
         ViewSettings(grid="keyframes")  # type: ignore[arg-type]

@@ -44,21 +44,37 @@ def snap(
     Args:
         duration_s: D, seconds.
         keys: the keyframe nearest to each of the T centres, seconds, NaN where none is known, shape (T,).
-        inside: only keyframes that lie in their own snippet, [t D / T, (t + 1) D / T): no two share one.
+        inside: only keyframes that lie in their own snippet, [t D / T, (t + 1) D / T), so that no two share
+            one, and only where that spares decoding: not where the decoder passes the centre anyway.
 
     Returns:
         Seconds, not falling, shape (T,), and bool (T,); the others keep their centre.
 
     >>> snap(8.0, np.array([0.0, 4.0, 4.0, np.nan]), inside=True)
-    (array([1., 3., 4., 7.]), array([False, False,  True, False]))
+    (array([0., 3., 4., 7.]), array([ True, False,  True, False]))
+    >>> snap(8.0, np.array([0.0, 0.0, 6.0, 6.0]), inside=True)
+    (array([1., 3., 5., 6.]), array([False, False, False,  True]))
     """
-    snippets = len(keys)
+    snippets, centres = len(keys), snippet_centres(duration_s, len(keys))
     moved = np.isfinite(keys)
     if inside:
         edges = np.arange(snippets + 1, dtype=np.float64) * duration_s / snippets
         moved &= (keys >= edges[:-1]) & (keys < edges[1:])
-    times = np.where(moved, keys, snippet_centres(duration_s, snippets))
+        moved[:-1] &= moved[1:] | ~_passed(keys, centres, duration_s / snippets)
+    times = np.where(moved, keys, centres)
     return np.maximum.accumulate(times), moved
+
+
+def _passed(keys: NDArray[np.float64], centres: NDArray[np.float64], width_s: float) -> NDArray[np.bool_]:
+    """Which centres, but for the last, lie on the way from the keyframe before them to the next centre.
+
+    No keyframe is nearer to a centre than that in ``keys``. Where the two of neighbouring centres are
+    together farther away than the centres are from each other, there is room for none between these.
+    """
+    gaps = np.abs(keys - centres)
+    no_room = gaps[:-1] + gaps[1:] > width_s
+    between = (keys[1:] > centres[:-1]) & (keys[1:] <= centres[1:])  # without an index: not the nearest
+    return np.asarray((keys[:-1] < centres[:-1]) & no_room & ~between)
 
 
 def clip_start(centre_s: float, duration_s: float) -> float:
