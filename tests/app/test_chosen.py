@@ -78,6 +78,8 @@ def test_how_often_encoders_are_asked_is_told_as_it_is(clips, monkeypatch, capsy
     for words, features, says in (
         ((), 3, True),
         (("--features", 1), 1, False),
+        (("--features", 0), 0, False),
+        (("--features", 3, "--setting", "encoder_rate", "0.1"), 3, False),  # refused where it is known why
         (("--setting", "encoder_rate", "0.1"), 0, False),
     ):
         args = chosen.complete(parsed(clips, *words), read_training(clips))
@@ -95,6 +97,7 @@ def test_who_holds_nothing_out_or_keeps_the_last_epoch_waits_for_nothing(clips):
 def test_a_named_system_keeps_its_usual_recipe(clips):
     args = chosen.complete(parsed(clips, "--system", "tsn_nano"), read_training(clips), quiet=True)
     assert (args.epochs, args.keep, args.patience, args.batch, args.start) == (15, "last", 0, None, None)
+    assert args.features == 0
     assert (args.validation, args.chosen, args.skip_broken) == (None, {}, False)
 
 

@@ -51,7 +51,7 @@ def test_all_are_there_with_a_sentence_each(capsys):
 def test_one_of_the_package_is_made_of_known_words(name):
     text, found = recipe.find(name).read_text(encoding="utf-8"), found_in(name)
     args = parsed("data", "--recipe", name)
-    assert (args.epochs, args.features) == (found["epochs"], found.get("features", 0))
+    assert (args.epochs, args.features) == (found["epochs"], found.get("features"))
     assert settings_of(args.system, **command.changes(args))
     for word in ("# Source: ", "avglance train ", "# Batch: ", "ours"):
         assert word.lower() in text.lower(), f"{name} does not say {word}"
@@ -134,7 +134,7 @@ def test_the_command_line_wins(tmp_path):
         ("cache = 5", "line 1: cache must be text, got 5"),
         ("unpack = 1", "line 1: unpack must be true or false, got 1"),
         ('precision = "bf61"', "must be one of float32, bf16, got 'bf61'\nhint: did you mean 'bf16'?"),
-        ("features = 2", "line 1: features must be one of 1, 3, got 2"),
+        ("features = 2", "line 1: features must be one of 0, 1, 3, got 2"),
         ("settings = 5", "line 1: settings must be a table: [settings]"),
         ("[[weights]]\npicture = 'a'", "line 1: weights must be a table: [weights]"),
         ("[settings]\ntau = [1]", "line 2: setting tau must be a number, true, false or text, got [1]"),

@@ -24,11 +24,11 @@ REAL_VIDEO = "avgn_mobile.ucf7"
 """The shipped model for real video: what a training of one's own begins with, where it is in the package."""
 FRESH = "avgn_nano"
 """The system to train from fresh weights where it is not."""
-USUAL = {"epochs": 15, "keep": "last", "patience": 0}
+USUAL = {"epochs": 15, "keep": "last", "patience": 0, "features": 0}
 """Of a system that was named: what its recipe does not depend on stays as it is."""
 ITS_OWN = ("rate", "batch", "random_branch")
 """Settings of a model that its own training was done with; another one takes those of its system."""
-OPTIONS = ("epochs", "batch", "snippets", "budget", "validation", "keep", "patience")
+OPTIONS = ("epochs", "batch", "snippets", "budget", "validation", "keep", "patience", "features")
 HOME = Path("runs")
 MOST_LOOKED_AT, SAMPLE = 2000, 500  # files; of more than these a sample
 SHOWN, PLACES = 6, 1000  # kinds of findings, and folders of one name
@@ -58,15 +58,14 @@ def complete(args: argparse.Namespace, dataset: Dataset | None, *, quiet: bool =
         plan = replace(plan, patience=patience_of(args.epochs))
     if args.validation == 0 or args.keep == "last":  # nothing tells the best epoch, or nobody wants it
         plan = replace(plan, keep="last", patience=0)
-    if args.features or _wakes(args):
-        plan = replace(plan, features=args.features)
+    if _wakes(args):
+        plan = replace(plan, features=0)
     given = [name for name in (*OPTIONS, "start") if getattr(args, name) is not None]
-    given += ["snippets"] * bool(said) + ["features"] * bool(args.features)
+    given += ["snippets"] * bool(said)
     if not quiet:
         tell(plan.told(facts, given), findings, args.data)
     values = _open(args, {name: getattr(plan, name) for name in OPTIONS})
     values |= {"snippets": args.snippets} if said else {}
-    values |= {"features": plan.features}
     about = {"system": plan.system, "start": plan.start, "chosen": dict(plan.changes), "skip_broken": True}
     return argparse.Namespace(**{**vars(args), **values, **about})
 

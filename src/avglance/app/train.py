@@ -110,9 +110,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add(
         "--features",
         type=int,
-        default=0,
-        choices=(1, 3),
-        help="with frozen encoders: ask them once, about 1 or 3 pictures a snippet; epochs then take seconds",
+        choices=(0, 1, 3),
+        help="with frozen encoders: ask them once, about 1 or 3 pictures a snippet; epochs then take seconds "
+        "(default: 0, anew in each epoch; by the data where no system is named)",
     )
     add(
         "--workers",
