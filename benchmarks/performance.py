@@ -1,11 +1,15 @@
 """Every figure of docs/performance.md: who takes how long from a file to an answer, and what each gain gave.
 
-    python benchmarks/performance.py [PART ...] [--folder DIR] [--clips CLIPS.csv] [--rounds 3]
+    python benchmarks/performance.py [PART ...] [--folder DIR] [--rounds 3]
+                                     [--clips CLIPS.csv] [--data glanceworld=DIR] [--data splices=DIR]
+                                     [--ways bf16,auto ...]
 
-Parts: race, float32, length, resolution, gains, many, answers (of real clips: wants --clips). All of them
-take some twelve minutes on two cores that do nothing else; each is put into docs/results/performance.json by
-itself. Files are H.264 + AAC, 30 pictures a second, made by repeating the packets of ten generated seconds;
-the long ones are removed again. ``performance_page`` writes the page.
+Parts: race, float32, length, resolution, gains, many, answers (of the videos of --clips and --data). All but
+the last take some twelve minutes on two cores that do nothing else; each is put into
+docs/results/performance.json by itself. Files are H.264 + AAC, 30 pictures a second, made by repeating the
+packets of ten generated seconds; the long ones are removed again. ``answers`` evaluates up to 1,000 videos
+six times over (half an hour for the splices) and goes on in --folder where it was broken off.
+``performance_page`` writes the page.
 """
 
 from __future__ import annotations
@@ -27,6 +31,7 @@ from typing import Any
 import numpy as np
 from grid import ground
 from length import repeat
+from performance_answers import KINDS, WAYS, measured
 from PIL import Image
 
 from avglance.data.splice_sources import read_clips
@@ -168,31 +173,21 @@ def ran(words: Sequence[str]) -> float:
 
 
 def answers(args: argparse.Namespace) -> dict[str, Any]:
-    """Answers of the shipped model for real clips in other precisions and on other grids, against its own."""
-    if args.clips is None:
-        raise SystemExit("the part `answers` is of real clips: --clips CLIPS.csv")
-    from grid_answers import against
-
-    ways = {"float32, exact": [], "bf16, exact": ["--precision", "bf16"]}
-    for grid in ("auto", "keyframe"):
-        ways[f"bf16, {grid}"] = ["--precision", "bf16", "--grid", grid]
-    table, found = tested(args), {}
-    for name, options in ways.items():
-        with tempfile.TemporaryDirectory() as folder:
-            out = Path(folder) / "found.json"
-            words = [sys.executable, "-m", "avglance", "eval", "avgn_mobile.ucf7", str(table)]
-            words += [*options, "--quiet", "--json", "--out", str(out)]
-            subprocess.run(words, stdout=subprocess.DEVNULL, check=False)
-            found[name] = json.loads(out.read_text(encoding="utf-8"))
-    first = found["float32, exact"]
-    return {
-        "model": "avgn_mobile.ucf7",
-        "rows": [
-            {"way": name, "top1": one["top1"], "command": "avglance eval avgn_mobile.ucf7 CLIPS.csv "
-             + " ".join(["--split test", *ways[name]])} | against(first, one)
-            for name, one in found.items()
-        ],
-    }  # fmt: skip
+    """Answers of the shipped models in other precisions and on other grids; kinds not given stay as kept."""
+    places = dict(args.data)
+    if args.clips is not None:
+        places["clips"] = tested(args)
+    if not places:
+        raise SystemExit("the part `answers` wants videos: --clips CLIPS.csv, --data glanceworld=DIR")
+    found = kept_parts().get("answers", {}).get("kinds", {})
+    found |= {name: measured(name, place, args.folder, args.ways) for name, place in places.items()}
+    words = {name: f"--data {name}={kind.place}" for name, kind in KINDS.items() if name in found}
+    if "clips" in words:
+        words["clips"] = f"--clips {KINDS['clips'].place}"
+    if set(args.ways) != set(WAYS):
+        words["ways"] = f"--ways {' '.join(map(','.join, args.ways))}"
+    command = " ".join(["python benchmarks/performance.py answers", *words.values()])
+    return {"made_by": command, "kinds": found}
 
 
 def tested(args: argparse.Namespace) -> Path:
@@ -222,12 +217,46 @@ PARTS: dict[str, Callable[[argparse.Namespace], dict[str, Any]]] = {
 
 def keep(name: str, found: dict[str, Any], args: argparse.Namespace, took_s: float, *, busy: float) -> None:
     """Put a part beside the others."""
-    kept = json.loads(KEPT.read_text(encoding="utf-8")) if KEPT.exists() else {"schema": SCHEMA, "parts": {}}
     command = f"python benchmarks/performance.py {name} --rounds {args.rounds}"
-    command += " --clips CLIPS.csv" if name == "answers" else ""
-    kept["parts"][name] = {"made_by": command, "took_s": round(took_s, 1), "busy_cores": busy} | found
+    part = {"made_by": command, "took_s": round(took_s, 1), "busy_cores": busy} | found
+    kept = {"schema": SCHEMA, "parts": kept_parts() | {name: part}}
     text = json.dumps(kept, indent=1, allow_nan=False)
     KEPT.write_text(text + "\n", encoding="utf-8")
+
+
+def kept_parts() -> dict[str, dict[str, Any]]:
+    """The parts that are kept, by name."""
+    if not KEPT.exists():
+        return {}
+    parts: dict[str, dict[str, Any]] = json.loads(KEPT.read_text(encoding="utf-8"))["parts"]
+    return parts
+
+
+def place(text: str) -> tuple[str, Path]:
+    """A kind of videos and their folder, from ``NAME=FOLDER``.
+
+    Raises:
+        argparse.ArgumentTypeError: there is no such kind or no such folder.
+    """
+    name, _, folder = text.partition("=")
+    if name not in KINDS or name == "clips":
+        raise argparse.ArgumentTypeError(f"{text!r} is not glanceworld=FOLDER or splices=FOLDER")
+    if not Path(folder, "dataset.json").is_file():
+        raise argparse.ArgumentTypeError(f"{folder!r} is no dataset folder: it holds no dataset.json")
+    return name, Path(folder)
+
+
+def way(text: str) -> tuple[str, str]:
+    """A precision and a grid, from ``bf16,auto``.
+
+    Raises:
+        argparse.ArgumentTypeError: there is no such way.
+    """
+    precision, _, grid = text.partition(",")
+    if (precision, grid) not in WAYS:
+        known = " ".join(map(",".join, WAYS))
+        raise argparse.ArgumentTypeError(f"{text!r} is none of {known}")
+    return precision, grid
 
 
 def busy_cores() -> float | None:
@@ -257,6 +286,10 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("parts", nargs="*", metavar="PART", help=", ".join(PARTS))
     parser.add_argument("--folder", type=Path, help="where files are kept (three hours take 4 GB meanwhile)")
     parser.add_argument("--clips", type=Path, help="table of real clips with a split `test`")
+    parser.add_argument("--data", type=place, action="append", default=[], metavar="NAME=FOLDER",
+                        help="videos for `answers`: glanceworld or splices")  # fmt: skip
+    parser.add_argument("--ways", type=way, nargs="+", default=WAYS, metavar="PRECISION,GRID",
+                        help="of `answers`: only these beside float32,exact (default: all)")  # fmt: skip
     parser.add_argument("--rounds", type=int, default=3)
     args = parser.parse_args(arguments)
     for name in args.parts:
@@ -264,7 +297,7 @@ def main(arguments: list[str]) -> int:
             parser.error(f"no part is called {name!r}; there are {', '.join(PARTS)}")
     args.folder = args.folder or Path(tempfile.mkdtemp())
     args.folder.mkdir(parents=True, exist_ok=True)
-    for name in args.parts or [part for part in PARTS if part != "answers" or args.clips]:
+    for name in args.parts or [part for part in PARTS if part != "answers" or args.clips or args.data]:
         busy, start = busy_cores(), time.perf_counter()
         found = PARTS[name](args)
         keep(name, found, args, time.perf_counter() - start, busy=busy)

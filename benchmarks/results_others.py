@@ -98,7 +98,10 @@ BUDGETS = (
     "avglance eval models/nano worlds/test --budget 4 --limit 300 --out figures.json",
 )
 STARTUP = "python benchmarks/startup.py --light PYTHON"
-PERFORMANCE = "python benchmarks/performance.py --clips CLIPS.csv"
+PERFORMANCE = (
+    "python benchmarks/performance.py --clips CLIPS.csv --data glanceworld=worlds/test "
+    "--data splices=ucf/data/plain/test"
+)
 MAKERS: dict[str, tuple[str, tuple[str, ...], str]] = {
     "main": ("glanceworld.md: main table, files, budgets; README.md", (GLANCEWORLD,), CORES),
     "controls": ("glanceworld.md: controls", (GLANCEWORLD,), CORES),

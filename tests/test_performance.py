@@ -10,17 +10,32 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
-OURS = ("glanceworld_page", "results_rows", "performance_page")
+OURS = (
+    "length",
+    "grid",
+    "glanceworld_page",
+    "results_rows",
+    "grid_answers",
+    "performance_answers",
+    "performance_page",
+    "performance",
+)
 
 
 @pytest.fixture(scope="module")
-def page():
-    """The module of benchmarks/ that writes the page."""
+def made():
+    """The modules of benchmarks/, which import each other by their names."""
     sys.path.insert(0, str(ROOT / "benchmarks"))
-    yield {name: importlib.import_module(name) for name in OURS}["performance_page"]
+    yield {name: importlib.import_module(name) for name in OURS}
     sys.path.remove(str(ROOT / "benchmarks"))
     for name in OURS:
         del sys.modules[name]
+
+
+@pytest.fixture(scope="module")
+def page(made):
+    """The module that writes the page."""
+    return made["performance_page"]
 
 
 def value(median: float) -> dict:
@@ -84,3 +99,111 @@ def test_what_is_missing_names_its_command(page) -> None:
     assert made["many"] == "not run yet: `python benchmarks/performance.py many`"
     assert page.long(60) == "60 s"
     assert (page.long(180), page.long(10_800)) == ("3 min", "3 h")
+
+
+def evaluation(right: int, *, videos: int = 20, others: int = 0, unknown: int = 0, **changes) -> dict:
+    """An evaluation of so many videos, the first ones right, the last ones answered otherwise or unknown."""
+    rows = []
+    for n in range(videos):
+        label = "unknown" if n < unknown else "other" if n >= videos - others else "surf"
+        rows.append({"video": f"{n}.mp4", "group": None, "labels": [[label, 0.9]], "hit1": n < right})
+    return {
+        "model": {"weights_sha256": "abc"}, "data": {"kind": "splice", "sha256": "def", "videos": videos},
+        "top1": right / videos, "top1_interval": [0.0, 1.0], "moment_recall": 0.5,
+        "keyframes": {"snippets": 12.0, "pictures": 16.0}, "frames": {"decoded": 40.0}, "rows": rows,
+    } | changes  # fmt: skip
+
+
+def test_answers_are_held_against_the_first_way(made, page, tmp_path) -> None:
+    answers = made["performance_answers"]
+    for way in answers.WAYS:
+        one = evaluation(18, others=2, unknown=3) if way == ("bf16", "auto") else evaluation(20)
+        answers.out_of(tmp_path, "splices", way).write_text(json.dumps(one))
+    found = answers.measured("splices", tmp_path / "none", tmp_path)
+    assert found["command"].startswith("avglance eval avgn_mobile.ucf7 ucf/data/plain/test --limit 1000 ")
+    rows = {page.way(row): row for row in found["rows"]}
+    assert list(rows)[:2] == ["float32, exact", "bf16, exact"]
+    auto = rows["bf16, auto"]
+    assert (auto["stay"], auto["lost"], auto["won"]) == (0.75, 2, 0)
+    assert auto["points_lost"][0] == pytest.approx(10.0)
+    assert auto["points_lost"][1] < 10.0 < auto["points_lost"][2]
+    assert rows["bf16, exact"]["points_lost"] == [0.0, 0.0, 0.0]
+    few = answers.measured("splices", tmp_path / "none", tmp_path, [("bf16", "auto")])
+    assert few["rows"] == [found["rows"][0], auto]
+    part = {
+        "made_by": "python benchmarks/performance.py answers",
+        "kinds": {"splices": found, "clips": found},
+    }
+    table = page.answers(part)
+    assert "| bf16, auto | 75.0 % | 2 / 0 | 90.0 % | 10.0 (0.0 to 25.0) | 50.0 % | 12.0 | 40 |" in table
+    asked = page.asked({"answers": part})
+    assert (
+        "spliced real videos, bf16, auto: less than 1 point lost | 10.0 (0.0 to 25.0) | **missed** |" in asked
+    )
+    assert (
+        "real clips of a few seconds, bf16, auto: at least 97 % of the answers stay | 75.0 % of 20 |" in asked
+    )
+    assert "spliced real videos, bf16, exact: less than 1 point lost | 0.0 (0.0 to 0.0) | met |" in asked
+    assert "| GlanceWorld, bf16, auto | not run yet | - |" in asked
+
+
+def test_intervals_are_over_what_videos_were_cut_from(made) -> None:
+    answers = made["performance_answers"]
+    first, other = evaluation(20)["rows"], evaluation(10)["rows"]
+    for row in first:
+        row["group"] = "one"
+    assert answers.points_lost(first, other) == [50.0, 50.0, 50.0]
+    assert answers.points_lost(first, []) is None
+    assert answers.points_lost([row | {"hit1": None} for row in first], other) is None
+
+
+def test_evaluations_of_other_videos_are_not_mixed(made, tmp_path) -> None:
+    answers = made["performance_answers"]
+    for n, way in enumerate(answers.WAYS):
+        one = evaluation(20, data={"kind": "splice", "sha256": str(n), "videos": 20})
+        answers.out_of(tmp_path, "splices", way).write_text(json.dumps(one))
+    with pytest.raises(SystemExit, match=r"splices_bf16_exact\.json is of other data: remove it"):
+        answers.measured("splices", tmp_path, tmp_path)
+
+
+def test_an_evaluation_that_gives_nothing_is_told(made, tmp_path) -> None:
+    with pytest.raises(SystemExit, match=r"clips, float32, exact: no figures \(exit code \d\)"):
+        made["performance_answers"].measured("clips", tmp_path / "none.csv", tmp_path)
+
+
+def test_videos_and_ways_are_checked_before_any_work(made, tmp_path, monkeypatch, capsys) -> None:
+    performance = made["performance"]
+    (tmp_path / "dataset.json").write_text("{}")
+    assert performance.place(f"splices={tmp_path}") == ("splices", tmp_path)
+    assert performance.way("bf16,auto") == ("bf16", "auto")
+    for words, told in (
+        (["--data", f"clips={tmp_path}"], "is not glanceworld=FOLDER or splices=FOLDER"),
+        (["--data", f"glanceworld={tmp_path / 'none'}"], "is no dataset folder: it holds no dataset.json"),
+        (["--ways", "bf16"], "'bf16' is none of float32,exact bf16,exact"),
+        (["answer"], "no part is called 'answer'"),
+    ):
+        with pytest.raises(SystemExit):
+            performance.main(words)
+        assert told in capsys.readouterr().err
+    with pytest.raises(SystemExit, match="wants videos: --clips"):
+        performance.main(["answers", "--folder", str(tmp_path)])
+
+
+def test_kinds_of_videos_that_are_not_given_stay_as_kept(made, tmp_path, monkeypatch) -> None:
+    performance, answers = made["performance"], made["performance_answers"]
+    (tmp_path / "dataset.json").write_text("{}")
+    kept = tmp_path / "kept.json"
+    monkeypatch.setattr(performance, "KEPT", kept)
+    monkeypatch.setattr(performance, "busy_cores", lambda: None)
+    for name in ("glanceworld", "splices"):
+        for way in answers.WAYS:
+            answers.out_of(tmp_path, name, way).write_text(json.dumps(evaluation(20)))
+        words = ["answers", "--folder", str(tmp_path), "--data", f"{name}={tmp_path}"]
+        performance.main(words + (["--ways", "bf16,auto"] if name == "splices" else []))
+    part = json.loads(kept.read_text())["parts"]["answers"]
+    assert {name: len(kind["rows"]) for name, kind in part["kinds"].items()} == {
+        "glanceworld": 6,
+        "splices": 2,
+    }
+    places = "--data glanceworld=worlds/test --data splices=ucf/data/plain/test --ways bf16,auto"
+    assert part["made_by"] == f"python benchmarks/performance.py answers {places}"
