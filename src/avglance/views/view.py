@@ -31,7 +31,7 @@ class ViewSettings:
             (``resize_side`` is not used then).
         grid: "exact": the snippets' centres; "keyframe": the keyframe nearest to each, which may lie in
             another snippet, so that snippets share a picture where keyframes are rare; "auto": the keyframe
-            nearest to the centre where it lies in the snippet, else the exact centre.
+            nearest to the centre where it lies in the snippet and spares decoding, else the exact centre.
     """
 
     snippets: int = 16
