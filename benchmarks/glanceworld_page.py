@@ -163,30 +163,13 @@ def _draw_knobs(kept: dict[str, list[dict[str, Any]]]) -> bytes:
 
     from matplotlib.figure import Figure
 
-    from avglance.app.plots import COLOURS, DPI, MARKERS, WIDTH
+    from avglance.app.plots import DPI, WIDTH
 
     figure = Figure(figsize=(WIDTH, 7.5), dpi=DPI, layout="constrained")
     axes = figure.subplots(3, 2, sharey=True).ravel()
     for axis, (knob, worlds) in zip(axes, kept.items(), strict=False):
-        for n, (line, words) in enumerate(LINES.items()):
-            values = [100 * world["lines"][line]["top1"] for world in worlds]
-            ends = [world["lines"][line]["top1_interval"] for world in worlds]
-            low, high = zip(*ends, strict=True)
-            spread = [
-                [max(0.0, v - 100 * a) for v, a in zip(values, low, strict=True)],
-                [max(0.0, 100 * b - v) for v, b in zip(values, high, strict=True)],
-            ]
-            place = [x + 0.06 * (n - 1.5) for x in range(len(worlds))]
-            axis.errorbar(
-                place,
-                values,
-                spread,
-                label=words,
-                color=COLOURS[n],
-                marker=MARKERS[n],
-                lw=1.3,
-                elinewidth=0.8,
-            )
+        for number in range(len(LINES)):
+            _draw_line(axis, worlds, number)
         axis.set_xticks(range(len(worlds)), [world["label"] for world in worlds])
         axis.set_xlabel(KNOB_NAMES[knob])
         axis.set_ylim(0, 102)
@@ -200,6 +183,22 @@ def _draw_knobs(kept: dict[str, list[dict[str, Any]]]) -> bytes:
     out = io.BytesIO()
     figure.savefig(out, format="png")
     return out.getvalue()
+
+
+def _draw_line(axis: Any, worlds: list[dict[str, Any]], number: int) -> None:
+    """One line of a knob: top-1 in each of its worlds, with its interval."""
+    from avglance.app.plots import COLOURS, MARKERS
+
+    line, words = list(LINES.items())[number]
+    values = [100 * world["lines"][line]["top1"] for world in worlds]
+    low, high = zip(*(world["lines"][line]["top1_interval"] for world in worlds), strict=True)
+    spread = [
+        [max(0.0, v - 100 * a) for v, a in zip(values, low, strict=True)],
+        [max(0.0, 100 * b - v) for v, b in zip(values, high, strict=True)],
+    ]
+    place = [x + 0.06 * (number - 1.5) for x in range(len(worlds))]
+    colour, marker = COLOURS[number], MARKERS[number]
+    axis.errorbar(place, values, spread, label=words, color=colour, marker=marker, lw=1.3, elinewidth=0.8)
 
 
 # ---- tables ----

@@ -42,6 +42,20 @@ def against(first: dict[str, Any], other: dict[str, Any]) -> dict[str, Any]:
     }
 
 
+def show(grids: dict[str, dict[str, Any]]) -> None:
+    """Print a row a grid."""
+    print(
+        "| grid | top-1 % | answers that stay % | lost, won | on keyframes | pictures | decoded | decode s |"
+    )
+    print("|---|---|---|---|---|---|---|---|")
+    for grid, row in grids.items():
+        held, keys = row["against_first"], row["keyframes"]
+        cells = [grid, f"{100 * (row['top1'] or 0):.1f}", f"{100 * (held['stay'] or 0):.1f}"]
+        cells += [f"{held['lost']}, {held['won']}", f"{keys['snippets']:.1f}", f"{keys['pictures']:.1f}"]
+        cells += [f"{row['frames']['decoded']:.1f}", f"{row['seconds']['decode']:.3f}"]
+        print(f"| {' | '.join(cells)} |")
+
+
 def main(arguments: list[str]) -> int:
     """Evaluate, compare, print and keep."""
     parser = argparse.ArgumentParser(
@@ -73,16 +87,7 @@ def main(arguments: list[str]) -> int:
     }
     if args.out is not None:
         args.out.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
-    print(
-        "| grid | top-1 % | answers that stay % | lost | won | on keyframes | pictures | decoded | decode s |"
-    )
-    print("|---|---|---|---|---|---|---|---|")
-    for grid, row in found["grids"].items():
-        held, keys = row["against_first"], row["keyframes"]
-        cells = [grid, f"{100 * (row['top1'] or 0):.1f}", f"{100 * (held['stay'] or 0):.1f}"]
-        cells += [f"{held['lost']}, {held['won']}", f"{keys['snippets']:.1f}", f"{keys['pictures']:.1f}"]
-        cells += [f"{row['frames']['decoded']:.1f}", f"{row['seconds']['decode']:.3f}"]
-        print(f"| {' | '.join(cells)} |")
+    show(found["grids"])
     return 0
 
 

@@ -17,6 +17,7 @@ import shutil
 import sys
 from hashlib import sha256
 from pathlib import Path
+from typing import Any
 
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
@@ -41,6 +42,42 @@ def halve(file: Path) -> None:
     save_file(tensors, file, metadata=header)
 
 
+def checked(args: argparse.Namespace, source: Path) -> dict[str, Any]:
+    """The evaluation, which is of these weights and of files."""
+    found: dict[str, Any] = json.loads(args.evaluation.read_text(encoding="utf-8"))
+    weights = sha256((source / "model.safetensors").read_bytes()).hexdigest()
+    if found["model"]["weights_sha256"] != weights:
+        sys.exit(f"{args.evaluation} measured other weights than those of {source}")
+    if found["settings"].get("cached") or found["settings"]["control"] != "none":
+        sys.exit(f"{args.evaluation} is of a cache or a control: the card has what the files give")
+    return found
+
+
+def shipped_card(args: argparse.Namespace, card: dict[str, Any], found: dict[str, Any]) -> dict[str, Any]:
+    """The card with what is said and what was measured."""
+    card = card | {"name": args.name, "intended_use": args.use}
+    card |= {"license": args.license} if args.license else {}
+    card |= {"made_by": args.command} if args.command else {}
+    test = {name: found[name] for name in FIGURES} | {
+        "k": found["settings"]["budget"],
+        "gmacs": found["gmacs"]["total"],
+        "data": args.test,
+        "command": found["command"],
+    }
+    card["metrics"] = card["metrics"] | {"test": test}
+    return card
+
+
+def sum_up(folder: Path) -> None:
+    """Writes the checksums of a model folder again."""
+    sums = json.loads((folder / "checksums.json").read_text(encoding="utf-8"))
+    for name in sums:
+        sums[name] = sha256((folder / name).read_bytes()).hexdigest()
+    (folder / "checksums.json").write_text(
+        json.dumps(sums, indent=1, sort_keys=True) + "\n", encoding="utf-8"
+    )
+
+
 def main(arguments: list[str]) -> int:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -57,34 +94,16 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--command", help="that makes the model from nothing")
     args = parser.parse_args(arguments)
     source, target = args.run / "model", MODELS / args.name
-    found = json.loads(args.evaluation.read_text(encoding="utf-8"))
-    weights = sha256((source / "model.safetensors").read_bytes()).hexdigest()
-    if found["model"]["weights_sha256"] != weights:
-        sys.exit(f"{args.evaluation} measured other weights than those of {source}")
-    if found["settings"].get("cached") or found["settings"]["control"] != "none":
-        sys.exit(f"{args.evaluation} is of a cache or a control: the card has what the files give")
+    found = checked(args, source)
     shutil.rmtree(target, ignore_errors=True)
     shutil.copytree(source, target)
     card = json.loads((target / "card.json").read_text(encoding="utf-8"))
-    card |= {"name": args.name, "intended_use": args.use}
-    card |= {"license": args.license} if args.license else {}
-    card |= {"made_by": args.command} if args.command else {}
-    card["metrics"]["test"] = {name: found[name] for name in FIGURES} | {
-        "k": found["settings"]["budget"],
-        "gmacs": found["gmacs"]["total"],
-        "data": args.test,
-        "command": found["command"],
-    }
+    card = shipped_card(args, card, found)
     text = shortened(json.dumps(card, indent=1, sort_keys=True), args.worlds, args.runs) + "\n"
     (target / "card.json").write_text(text, encoding="utf-8")
     if args.half:
         halve(target / "model.safetensors")
-    sums = json.loads((target / "checksums.json").read_text(encoding="utf-8"))
-    for name in sums:
-        sums[name] = sha256((target / name).read_bytes()).hexdigest()
-    (target / "checksums.json").write_text(
-        json.dumps(sums, indent=1, sort_keys=True) + "\n", encoding="utf-8"
-    )
+    sum_up(target)
     for file in target.iterdir():
         file.chmod(0o644)
     print(target)

@@ -40,6 +40,13 @@ SMALL = {
 }  # fmt: skip
 
 
+PLAIN = {
+    "drop_sound": 0.0, "drop_pictures": 0.0, "dropout": 0.0, "teacher": "heads", "auxiliary_at": "all",
+    "train_looks": None,
+}  # fmt: skip
+"""Nothing is dropped, and the losses have their default forms."""
+
+
 def small_system(name, *, seed=0, still=(), **changes):
     """A small system whose every weight and statistic is stirred, so that nothing is equal by accident.
 

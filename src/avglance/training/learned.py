@@ -92,17 +92,9 @@ def report(
     asked = [held] if trained is None else [held, trained]
     found = doubtful_several(asked, classes) if several else doubtful(asked, classes)
     return {
-        "schema": SCHEMA,
-        "name": card["name"],
-        "system": card["settings"]["system"],
-        "toy": card["toy"],
-        "data": {name: card["data"].get(name) for name in ("folder", "kind", "sha256", "held_out")},
+        **_about(card),
         "label_mode": "multi" if several else "single",
         "videos": sizes,
-        "epochs": card["epochs"],
-        "epochs_done": card["epochs_done"],
-        "checkpoint": card["checkpoint"],
-        "k": card["budget"],
         "accuracy": None if several else accuracy(held),
         "map": _finite(metrics.mean_average_precision(held.scores, held.targets).value),
         "classes": class_rows(held, classes, counts, limits, several=several),
@@ -113,6 +105,21 @@ def report(
         "sound": {"heard": int(sum(x.heard.sum() for x in asked)), "of": sum(len(x) for x in asked)},
         "calibration": {name: calibration.get(name) for name in ("ece", "videos")} if calibration else None,
         "cost": {"seconds": card["seconds"], "device": card["device"], "gmacs": gmacs},
+    }
+
+
+def _about(card: dict[str, Any]) -> dict[str, Any]:
+    """What a card says of the training."""
+    return {
+        "schema": SCHEMA,
+        "name": card["name"],
+        "system": card["settings"]["system"],
+        "toy": card["toy"],
+        "data": {name: card["data"].get(name) for name in ("folder", "kind", "sha256", "held_out")},
+        "epochs": card["epochs"],
+        "epochs_done": card["epochs_done"],
+        "checkpoint": card["checkpoint"],
+        "k": card["budget"],
     }
 
 
