@@ -181,13 +181,8 @@ def answers(args: argparse.Namespace) -> dict[str, Any]:
         raise SystemExit("the part `answers` wants videos: --clips CLIPS.csv, --data glanceworld=DIR")
     found = kept_parts().get("answers", {}).get("kinds", {})
     found |= {name: measured(name, place, args.folder, args.ways) for name, place in places.items()}
-    words = {name: f"--data {name}={kind.place}" for name, kind in KINDS.items() if name in found}
-    if "clips" in words:
-        words["clips"] = f"--clips {KINDS['clips'].place}"
-    if set(args.ways) != set(WAYS):
-        words["ways"] = f"--ways {' '.join(map(','.join, args.ways))}"
-    command = " ".join(["python benchmarks/performance.py answers", *words.values()])
-    return {"made_by": command, "kinds": found}
+    found = {name: found[name] for name in KINDS if name in found}
+    return {"made_by": "; ".join(kind["made_by"] for kind in found.values()), "kinds": found}
 
 
 def tested(args: argparse.Namespace) -> Path:

@@ -49,6 +49,7 @@ def measured(name: str, place: Path, folder: Path, ways: Sequence[tuple[str, str
             if one[what] != first[what]:
                 raise SystemExit(f"{out_of(folder, name, way)} is of other {what}: remove it")
     return {
+        "made_by": maker(name, [way for way in found if way != WAYS[0]]),
         "model": KINDS[name].model,
         "weights_sha256": first["model"]["weights_sha256"],
         "data": first["data"],
@@ -56,6 +57,16 @@ def measured(name: str, place: Path, folder: Path, ways: Sequence[tuple[str, str
         "command": " ".join(["avglance", *words_of(name, shown(name)), "--precision P --grid G"]),
         "rows": [row_of(way, first, one) for way, one in found.items()],
     }
+
+
+def maker(name: str, ways: Sequence[tuple[str, str]]) -> str:
+    """The command that makes a kind's figures again."""
+    place = KINDS[name].place
+    words = ["python benchmarks/performance.py answers"]
+    words.append(f"--clips {place}" if name == "clips" else f"--data {name}={place}")
+    if len(ways) < len(WAYS) - 1:
+        words.append(f"--ways {' '.join(map(','.join, ways))}")
+    return " ".join(words)
 
 
 def shown(name: str) -> str:

@@ -231,7 +231,7 @@ def many(part: Part) -> str:
 
 def answers(part: Part) -> str:
     """Answers that stay, a table a kind of videos."""
-    made = [f"`{part['made_by']}`"]
+    made = []
     for name, kind in part["kinds"].items():
         rows = [["way", "same answer", "lost / won", "top-1", "points lost (95 %)", "moment recall",
                  "snippets on keyframes", "pictures decoded"]]  # fmt: skip
@@ -247,7 +247,7 @@ def answers(part: Part) -> str:
         videos = kind["rows"][0]["videos"]
         cut = "" if kind["groups"] == videos else f" from {kind['groups']} sources, over which intervals are"
         words = f"**{KINDS[name].words[0].upper()}{KINDS[name].words[1:]}**: {videos} videos{cut}."
-        made.append(f"{words} `{kind['command']}`\n\n{markdown(rows)}")
+        made.append(f"{words} `{kind['made_by']}`; each way: `{kind['command']}`\n\n{markdown(rows)}")
     return "\n\n".join(made)
 
 
