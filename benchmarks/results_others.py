@@ -102,6 +102,7 @@ PERFORMANCE = (
     "python benchmarks/performance.py --clips CLIPS.csv --data glanceworld=worlds/test "
     "--data splices=ucf/data/plain/test"
 )
+SOUND_FIRST = "python benchmarks/sound_first.py MODEL DATA --part NAME"
 MAKERS: dict[str, tuple[str, tuple[str, ...], str]] = {
     "main": ("glanceworld.md: main table, files, budgets; README.md", (GLANCEWORLD,), CORES),
     "controls": ("glanceworld.md: controls", (GLANCEWORLD,), CORES),
@@ -118,6 +119,7 @@ MAKERS: dict[str, tuple[str, tuple[str, ...], str]] = {
     ),
     "startup": ("export.md: from a cold process to an answer", (STARTUP,), ""),
     "performance": ("performance.md: the clock", (PERFORMANCE,), "as the page says"),
+    "sound_first": ("sound-first.md: what it is worth", (SOUND_FIRST,), ""),
     "published": ("results.md: published by others", ("copied from the sources named there",), "not ours"),
     "said": ("glanceworld.md: the sentence on each piece", ("written by hand",), "-"),
 }

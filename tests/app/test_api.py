@@ -368,6 +368,40 @@ def test_the_grid_is_a_choice_of_the_call_or_of_the_model(
     assert auto.tag(clip, grid="exact").grid.on_keyframes == 0
 
 
+def test_few_pictures_are_a_choice_of_the_call(model: api.Model, clip: Path) -> None:
+    whole = model.tag(clip)
+    few, seen = model.look(clip, glance_pictures=3)
+    assert (few.cost.frames_delivered, whole.cost.frames_delivered) == (3, 16)
+    assert few.cost.frames_decoded <= whole.cost.frames_decoded
+    assert sum(few.cost.macs.values()) < sum(whole.cost.macs.values())
+    assert few.budget == "3 looks, 3 of 16 pictures glanced at"
+    assert (len(few.moments), seen.unseen, sum(seen.visible)) == (3, 13, 16)
+    assert few.condition == whole.condition
+    assert model.tag(clip, glance_pictures=0).labels == whole.labels
+    (many,) = model.tag_many([clip], glance_pictures=3)
+    assert many.labels == few.labels
+    with pytest.raises(ArgumentError, match="more than this model can spend"):
+        model.tag(clip, budget=4, glance_pictures=3)
+    for wrong in (-1, 2.5, "3", True):
+        with pytest.raises(ArgumentError, match="glance_pictures must be a whole number"):
+            model.tag(clip, glance_pictures=wrong)
+    with pytest.raises(ArgumentError, match="cannot glance at 17 of 16"):
+        next(model.tag_many([clip], glance_pictures=17))
+
+
+def test_a_model_may_glance_at_few_pictures_by_itself(tmp_path: Path, clip: Path) -> None:
+    from avglance.app import parity
+    from avglance.systems import build, store
+
+    system = build("avgn_nano", classes=3, glance_pictures=2)
+    folder = store.save_model(system, tmp_path / "few", classes=list("abc"), card={})
+    few = avglance.load(folder, device="cpu")
+    assert (few.max_budget, few.tag(clip).budget) == (2, "2 looks, 2 of 16 pictures glanced at")
+    assert few.tag(clip).cost.frames_delivered == 2
+    assert few.tag(clip, budget=5, glance_pictures=0).cost.frames_delivered == 16
+    assert [plan.looks for plan in parity.plans(few)] == [1, 2]
+
+
 def test_a_grid_that_is_none_is_refused(random_model: Path, model: api.Model, clip: Path) -> None:
     for call in (
         lambda: model.tag(clip, grid="keyframes"),  # type: ignore[arg-type]

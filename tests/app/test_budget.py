@@ -86,10 +86,30 @@ def test_multiply_adds(system) -> None:
 
 def test_the_smallest_budget_is_enough_whatever_its_size(system, monkeypatch: pytest.MonkeyPatch) -> None:
     for macs in ((100_000, 1), (123_456_249_999, 1), (9_876_543_211_234, 1), (100_000, 0)):
-        monkeypatch.setattr("avglance.systems.budget.look_macs", lambda _, macs=macs: macs)
+        monkeypatch.setattr("avglance.systems.budget.look_macs", lambda *_, macs=macs: macs)
         with pytest.raises(ArgumentError, match="below one look") as error:
             plan(system, TABLE, "0GMAC")
         assert plan(system, TABLE, str(error.value.hint).rsplit(" ", 1)[1]).looks >= 1
+
+
+def test_no_more_looks_than_pictures(system) -> None:
+    assert plan(system, None, None, None, 2) == Plan(
+        2, words="2 looks, 2 of 16 pictures glanced at", pictures=2
+    )
+    assert plan(system, None, 3, None, 8).looks == 3
+    assert plan(system, None, None, None, 0) == Plan(4, words="4 looks", pictures=0)
+    assert plan(system, None, "2s", None, 5).looks == 5
+    with pytest.raises(ArgumentError, match="more than this model") as error:
+        plan(system, None, 4, None, 2)
+    assert "2 where it glances at 2 pictures" in str(error.value.hint)
+    (before, each), (less, same) = system.look_macs(), system.look_macs(8)
+    assert each == same
+    assert less < before
+    gmacs = f"{(before + 2 * each) / 1e9:.9f}GMAC"
+    assert plan(system, None, gmacs, None, 8).looks > plan(system, None, gmacs).looks == 2
+    for wrong in (-1, 17):
+        with pytest.raises(ArgumentError, match="cannot glance at"):
+            plan(system, None, None, None, wrong)
 
 
 def test_seconds(system) -> None:

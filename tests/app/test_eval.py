@@ -286,6 +286,18 @@ def test_what_eval_cannot_spend_is_refused(world, model, sure_model, capsys):
         assert said in capsys.readouterr().err
 
 
+def test_few_pictures_are_kept_with_the_figures(world, model, tmp_path, capsys):
+    out = tmp_path / "few.json"
+    words = ["eval", str(model), str(world), "--quiet", "--limit", "2", "--glance-pictures", "2"]
+    assert cli.main([*words, "--out", str(out)]) == 0
+    found = json.loads(out.read_text())
+    assert found["command"].endswith("--batch 16 --glance-pictures 2")
+    assert (found["settings"]["glance_pictures"], found["settings"]["budget"]) == (2, 2)
+    assert {row["frames_delivered"] for row in found["rows"]} == {2}
+    assert cli.main([*words, "--budget", "4"]) == 2
+    assert "more than this model can spend" in capsys.readouterr().err
+
+
 def test_another_grid_is_told_in_the_table_and_kept(world, model, tmp_path, capsys):
     out = tmp_path / "keys.json"
     words = ["eval", str(model), str(world), "--quiet", "--limit", "2", "--grid", "keyframe", "--rough"]

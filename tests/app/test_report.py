@@ -354,3 +354,14 @@ def test_unknown_is_said_in_words(make_answer, tmp_path: Path) -> None:
     assert "grating_45 &lt;warble&gt;" in text
     assert "1.000" not in text
     assert "allowed: at most 4 looks, fewer when sure." in text
+
+
+def test_what_was_only_heard_is_said(make_answer) -> None:
+    result = make_answer("a.mp4")
+    seen = sightings(result)
+    few = Sightings(seen.moments, seen.levels_db, seen.visible, unseen=5)
+    total, close = len(result.times), len(result.moments)
+    text = page_of(result, few)
+    assert f"{total - close - 5} of {total} snippets were only glanced at" in text
+    assert "5 were only heard" in text
+    assert "only heard" not in page_of(result, seen)

@@ -22,7 +22,7 @@ class FakeModel:
     def __init__(self, answers: dict[str, object]) -> None:
         self.answers, self.asked, self.wanted = answers, {}, {}
 
-    def plan(self, budget: object, exit_early: object) -> None: ...
+    def plan(self, budget: object, exit_early: object, glance_pictures: object) -> None: ...
 
     def look_many(self, paths, **asked: object):
         self.asked = asked
@@ -164,10 +164,12 @@ def test_options_reach_the_model(use, make_answer) -> None:
     assert isinstance(isolate, Decoders)
     assert model.asked == {
         "budget": "7", "exit_early": None, "top": 3, "threads": 2, "audio_track": 0, "audio_file": "beside",
-        "limits": Limits(), "grid": None, "rough": False, "at_once": 1,
+        "limits": Limits(), "grid": None, "rough": False, "at_once": 1, "glance_pictures": None,
     }  # fmt: skip
     assert cli.main(["tag", "a.mp4", "--grid", "auto", "--rough"]) == 0
     assert (model.asked["grid"], model.asked["rough"]) == ("auto", True)
+    assert cli.main(["tag", "a.mp4", "--glance-pictures", "4"]) == 0
+    assert model.asked["glance_pictures"] == 4
     assert cli.main(["tag", "a.mp4", "--no-exit"]) == 0
     assert model.asked["exit_early"] is False
     reading = ["--audio-track", "1", "--audio-file", "b.wav", "--limit", "max_seek_s=5", "--in-process"]

@@ -31,6 +31,9 @@ SYSTEMS = [
     ("avgn", {"chooser": "evidence", "answer_pool": "soft", "hear_choose": False}),
     ("avgn_nano", {"cells": 3, "labels": "several"}),
     ("avgn", {"labels": "several", "hear_aim": False}),
+    ("avgn_nano", {"glance_pictures": 2}),
+    ("avgn", {"glance_pictures": 4, "chooser": "evidence", "order": "coarse"}),
+    ("avgn_nano", {"glance_pictures": 3, "hear_choose": False}),
     ("tsn", {}),
     ("tsn", {"labels": "several"}),
     ("tsn_nano", {"listen": False}),
@@ -44,11 +47,11 @@ def small(name, changes):
     return checks.small_system(name, **changes)
 
 
-def assert_alike(system, host, k, *, stop=None, view=checks.RecordingView):
+def assert_alike(system, host, k, *, stop=None, view=checks.RecordingView, **asked):
     clips = checks.make_clips(8)
     meter, bill = Meter(8), Bill(8)
     views = [view(clips, system.view_settings) for _ in range(2)]
-    ends = {} if stop is None else {"stop": stop}
+    ends = asked if stop is None else {"stop": stop, **asked}
     want = system.recognise(views[0], k, meter=meter, **ends)
     got = host.recognise(views[1], k, bill=bill, **ends)
     for name in (*checks.FIELDS, "prefix"):
@@ -96,6 +99,30 @@ def test_looks_end_where_those_of_the_system_do(name, host_of):
     assert found.looked.sum(axis=1).max() == 1
 
 
+@pytest.mark.parametrize("chooser", ["avtest", "evidence"])
+def test_few_pictures_are_chosen_as_the_system_does(chooser, host_of):
+    system = checks.small_system("avgn_nano", chooser=chooser)
+    host = host_of(system)
+    for pictures in (0, 1, 4, checks.T):
+        assert_alike(system, host, 3, glance_pictures=pictures)
+        assert host.pictures(pictures) == system.pictures(pictures)
+    assert_alike(system, host, 3, glance_pictures=2, view=checks.LosingView)
+    before = system.look_macs(0)[0]
+    for pictures in (1, 4):
+        less = before - system.look_macs(pictures)[0]
+        assert less == host.glance_macs(checks.T) - host.glance_macs(pictures) > 0
+    with pytest.raises(ArgumentError, match="cannot glance at 7 of 6"):
+        assert_alike(system, host, 3, glance_pictures=7)
+
+
+def test_who_chooses_no_pictures_by_sound_says_so(host_of):
+    system = checks.small_system("tsn")
+    with pytest.raises(ArgumentError, match="does not choose its pictures by sound"):
+        host_of(system).pictures(4)
+    with pytest.raises(ArgumentError, match="does not choose its pictures by sound"):
+        system.pictures(4)
+
+
 def test_encoders_with_padding_of_their_own_are_exported_too(host_of):
     system = checks.small_system("avgn_nano", still=("encode_",), **OTHER_ENCODERS)
     assert_alike(system, host_of(system), 2)
@@ -105,7 +132,7 @@ def test_encoders_with_padding_of_their_own_are_exported_too(host_of):
     "change",
     [
         {"patch": "everywhere"}, {"map": [1, 2]}, {"widths": {}}, {"order": [0, 0]}, {"more": 1},
-        {"patch": "random"}, {"corners": [[1]]}, {"order": None},
+        {"patch": "random"}, {"corners": [[1]]}, {"order": None}, {"glance_pictures": 7},
     ],
     ids=lambda change: "-".join(change),
 )  # fmt: skip

@@ -142,7 +142,7 @@ class Model:
         self.classes: tuple[str, ...] = tuple(loaded.classes)
         self.toy: bool = bool(self.card.get("toy", False) or loaded.system.toy)
         self.sha256: str = loaded.sha256
-        self.max_budget: int = int(loaded.system.max_k)
+        self.max_budget: int = int(min(loaded.system.max_k, loaded.system.pictures()))
         self.trained_grid: Grid = loaded.system.view_settings.grid
         self.grid: Grid = grid or self.trained_grid
         self._judge, self._exits = found_out(loaded)
@@ -164,15 +164,20 @@ class Model:
         """Whether it can stop looking when it is sure."""
         return self._exits is not None and self._system.stops
 
-    def plan(self, budget: int | str | None = None, exit_early: bool | None = None) -> Plan:
-        """How this model spends a budget; None: the default.
+    def plan(
+        self,
+        budget: int | str | None = None,
+        exit_early: bool | None = None,
+        glance_pictures: int | None = None,
+    ) -> Plan:
+        """How this model spends a budget, None: the default, and how many pictures it glances at.
 
         Raises:
             ArgumentError: it is none, below one look, or more than the model can spend.
         """
-        key = repr((budget, exit_early))
+        key = repr(asked := (budget, exit_early, glance_pictures))
         if key not in self._plans:
-            self._plans = {key: budgets.plan(self._system, self._exits, budget, exit_early)}
+            self._plans = {key: budgets.plan(self._system, self._exits, *asked)}
         return self._plans[key]
 
     def budget(self, budget: int | str | None) -> int:
@@ -201,7 +206,8 @@ class Model:
             grid: when snippets are looked at: ``exact``, ``keyframe`` or ``auto``; None: as the model's.
             isolate: decode in another process, so that no file can hang or crash this one: True starts one
                 for this call, ``Decoders`` keep theirs for several.
-            reading: ``limits``, ``audio_track``, ``audio_file``, ``threads``, ``rough`` of ``VideoReader``.
+            reading: ``limits``, ``audio_track``, ``audio_file``, ``threads``, ``rough`` of ``VideoReader``;
+                ``glance_pictures``: how many are decoded, chosen by sound (0: all; None: as the model does).
 
         Raises:
             MediaError: the file cannot be read, with its kind.
@@ -224,10 +230,10 @@ class Model:
         """Like ``tag``, and the pictures and sound levels that were met on the way (for a report)."""
         from avglance.media import BESIDE, NO_FILE, ArrayReader, VideoArray, local, source_name
 
-        plan, name = self.plan(budget, exit_early), source_name(source)
+        check_reading(reading)
+        plan, name = self.plan(budget, exit_early, reading.pop("glance_pictures", None)), source_name(source)
         check_top(top)
         check_grid(grid)
-        check_reading(reading)
         with ExitStack() as stack:
             found = stack.enter_context(local(source, reading.get("limits")))
             if isinstance(found, VideoArray):
@@ -248,7 +254,7 @@ class Model:
         settings, stop = replace(self._system.view_settings, grid=grid), plan.stop(time.perf_counter())
         with FileView([path], settings, **reading) as view:
             raise_failure(view, name)
-            decision, spent = runtimes.recognise(self._system, view, plan.looks, stop)
+            decision, spent = runtimes.recognise(self._system, view, plan.looks, stop, plan.pictures)
             raise_failure(view, name)
             check_answer(view, decision, name)
             found = self._recognition(name, view, decision, spent, top)
@@ -302,13 +308,13 @@ class Model:
             )
         asked: dict[str, Any] = {"budget": budget, "exit_early": exit_early, "top": top, "grid": grid}
         asked |= reading
-        if self.plan(budget, exit_early).seconds is not None:
+        check_reading(reading)
+        if self.plan(budget, exit_early, reading.get("glance_pictures")).seconds is not None:
             at_once = 1  # each has its seconds for itself
         if at_once > 1 and not reading.get("threads"):
             asked["threads"] = 1
         check_top(top)
         check_grid(grid)
-        check_reading(reading)
         with ExitStack() as stack:
             kept = stack.enter_context(Decoders()) if isolate is True else isolate
 

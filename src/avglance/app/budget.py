@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import re
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from avglance.errors import ArgumentError
@@ -36,12 +36,14 @@ class Plan:
         sure: thresholds at which a video needs no further look; None: it gets all its looks.
         seconds: from opening a file until no further look begins; None: no clock is watched.
         words: what was allowed, for a person.
+        pictures: how many a video are glanced at, chosen by sound, 0: all; None: as the system does.
     """
 
     looks: int
     sure: tuple[float, ...] | None = None
     seconds: float | None = None
     words: str = ""
+    pictures: int | None = None
 
     def stop(self, start: float) -> Stopping | None:
         """What ends the looks at a file that was opened at ``start`` (``time.perf_counter``), if anything."""
@@ -80,7 +82,11 @@ def parse(budget: object) -> tuple[float, str]:
 
 
 def plan(
-    system: System | Host, exits: ExitTable | None, budget: object = None, exit_early: bool | None = None
+    system: System | Host,
+    exits: ExitTable | None,
+    budget: object = None,
+    exit_early: bool | None = None,
+    glance_pictures: int | None = None,
 ) -> Plan:
     """How a system spends a budget; None: 4 looks, or as many as it can spend.
 
@@ -89,11 +95,15 @@ def plan(
         exits: thresholds of its card, if it has any.
         budget: as a user writes it.
         exit_early: stop when sure; None: with a budget in GMACs or seconds, where there are thresholds.
+        glance_pictures: how many pictures a video are decoded, which is also the most looks; None: as the
+            system's settings say.
 
     Raises:
         ArgumentError: it is no budget, below one look, or not one that this system can keep.
     """
-    amount, unit = (float(min(DEFAULT_LOOKS, system.max_k)), "") if budget is None else parse(budget)
+    pictures = system.pictures(glance_pictures)
+    most = min(system.max_k, pictures)
+    amount, unit = (float(min(DEFAULT_LOOKS, most)), "") if budget is None else parse(budget)
     stops = system.stops
     if exit_early and (exits is None or not stops):
         why = "its card holds no exit thresholds" if stops else "it looks at all its moments at once"
@@ -102,18 +112,23 @@ def plan(
     early = stops and exits is not None and (bool(unit) if exit_early is None else exit_early)
     table = exits if early else None
     if unit == "GMAC":
-        return _macs(system, table, amount)
-    if unit == "s":
-        return _seconds(system, table, amount, stops)
-    return _looks(system, table, int(amount))
+        found = _macs(system, table, amount, system.look_macs(glance_pictures), most)
+    elif unit == "s":
+        found = _seconds(system, table, amount, most)
+    else:
+        found = _looks(system, table, int(amount), most)
+    few = f", {pictures} of {system.view_settings.snippets} pictures glanced at"
+    words = found.words + few * (pictures < system.view_settings.snippets)
+    return replace(found, words=words, pictures=glance_pictures)
 
 
-def _looks(system: System | Host, table: ExitTable | None, k: int) -> Plan:
+def _looks(system: System | Host, table: ExitTable | None, k: int, most: int) -> Plan:
     if k < 1:
         hint = "the smallest budget is 1, one close look"
         raise ArgumentError(f"a budget of {k} is below one moment", where="budget", hint=hint)
-    if k > system.max_k:
-        hint = f"the largest budget of {system.name} is {system.max_k}"
+    if k > most:
+        few = f" where it glances at {most} pictures" * (most < system.max_k)
+        hint = f"the largest budget of {system.name} is {most}{few}"
         raise ArgumentError(f"a budget of {k} is more than this model can spend", where="budget", hint=hint)
     count = f"{k} look{'s' * (k > 1)}"
     if table is None:
@@ -121,8 +136,10 @@ def _looks(system: System | Host, table: ExitTable | None, k: int) -> Plan:
     return Plan(k, table.thresholds[table.within(k)], words=f"at most {count}, fewer when sure")
 
 
-def _macs(system: System | Host, table: ExitTable | None, gmacs: float) -> Plan:
-    before, each = system.look_macs()
+def _macs(
+    system: System | Host, table: ExitTable | None, gmacs: float, macs: tuple[int, int], most: int
+) -> Plan:
+    before, each = macs
     each = max(each, 1)  # looks of a system that sees nothing are free
     allowed = (gmacs * 1e9 + 0.5 - before) / each  # half a multiply-add for what decimals cannot hold
     if allowed < 1:
@@ -130,13 +147,13 @@ def _macs(system: System | Host, table: ExitTable | None, gmacs: float) -> Plan:
         hint = f"the smallest budget of {system.name} is {least}GMAC"
         raise ArgumentError(f"a budget of {gmacs:g} GMACs is below one look", where="budget", hint=hint)
     if table is None:
-        return Plan(int(min(allowed, system.max_k)), words=f"{gmacs:g} GMACs")
+        return Plan(int(min(allowed, most)), words=f"{gmacs:g} GMACs")
     sure = table.thresholds[table.within(allowed)]
-    return Plan(system.max_k, sure, words=f"{gmacs:g} GMACs on average")
+    return Plan(most, sure, words=f"{gmacs:g} GMACs on average")
 
 
-def _seconds(system: System | Host, table: ExitTable | None, seconds: float, stops: bool) -> Plan:
-    if not stops:
+def _seconds(system: System | Host, table: ExitTable | None, seconds: float, most: int) -> Plan:
+    if not system.stops:
         raise ArgumentError(
             f"{system.name} cannot keep a budget in seconds: it looks at all its moments at once",
             where="budget",
@@ -146,5 +163,5 @@ def _seconds(system: System | Host, table: ExitTable | None, seconds: float, sto
         raise ArgumentError(
             f"a budget of {seconds:g} s is outside (0, {LONGEST_S:g}]", where="budget", hint=_EXAMPLES
         )
-    sure = None if table is None else table.thresholds[table.within(system.max_k)]
-    return Plan(system.max_k, sure, seconds, f"{seconds:g} s")
+    sure = None if table is None else table.thresholds[table.within(most)]
+    return Plan(most, sure, seconds, f"{seconds:g} s")

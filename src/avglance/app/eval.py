@@ -119,7 +119,7 @@ def run(args: argparse.Namespace) -> int:
     found = evaluate(
         loaded,
         dataset,
-        **spending(api.Model(loaded).plan(args.budget, args.exit_early)),
+        **spending(api.Model(loaded).plan(args.budget, args.exit_early, args.glance_pictures)),
         batch=args.batch,
         control=control(args),
         grid=args.grid,
@@ -147,7 +147,8 @@ def spending(plan: Plan) -> dict[str, Any]:
     if plan.seconds is not None:
         hint = "give looks (4) or multiply-adds (8GMAC); `avglance tag` keeps seconds"
         raise ArgumentError("figures by the clock would be this machine's", where="--budget", hint=hint)
-    return {"budget": plan.looks, "sure": plan.sure, "exits": plan.words}
+    looks = {"budget": plan.looks, "sure": plan.sure, "exits": plan.words}
+    return looks | {"glance_pictures": plan.pictures}
 
 
 def control(args: argparse.Namespace) -> Any:
@@ -238,6 +239,7 @@ def command(args: argparse.Namespace) -> str:
     if args.exit_early is not None:
         words.append("--exit" if args.exit_early else "--no-exit")
     words += (["--grid", args.grid] if args.grid else []) + ["--rough"] * args.rough
+    words += [] if args.glance_pictures is None else ["--glance-pictures", str(args.glance_pictures)]
     words += ["--swap-sound"] * args.swap_sound + ["--mute"] * args.mute + ["--uniform"] * args.uniform
     words += ["--tell", args.tell] if args.tell else []
     words += ["--cache", str(args.cache)] if args.cache else []

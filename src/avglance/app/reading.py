@@ -14,7 +14,8 @@ from avglance.errors import ArgumentError
 if TYPE_CHECKING:
     from avglance.media import Limits
 
-READING = ("limits", "audio_track", "audio_file", "threads", "rough")  # what a caller may say of reading
+READING = ("limits", "audio_track", "audio_file", "threads", "rough", "glance_pictures")
+"""What a caller may say of reading."""
 AUDIO_WORDS = ("beside", "none")  # what --audio-file takes in place of a file's name
 
 
@@ -51,12 +52,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def add_speed(parser: argparse.ArgumentParser) -> None:
-    """``--grid`` and ``--rough``."""
+    """``--grid``, ``--glance-pictures`` and ``--rough``."""
     parser.add_argument(
         "--grid",
         choices=("exact", "keyframe", "auto"),
         help="when snippets are looked at: at their centres; at the nearest keyframe, which is cheap to "
         "decode; there only if it lies in the snippet (default: as the model was trained)",
+    )
+    parser.add_argument(
+        "--glance-pictures",
+        type=int,
+        metavar="N",
+        help="decode N pictures a video, chosen by sound, and glance at no other; 0: all (default: as the "
+        "model was trained, which is all where it does not say)",
     )
     parser.add_argument(
         "--rough",
@@ -127,7 +135,9 @@ def check_reading(reading: dict[str, Any]) -> None:
             hint = f"did you mean {near[0]!r}? " if near else ""
             hint += f"known: {', '.join(READING)}"
             raise ArgumentError(f"no option is called {name!r}", where="tag", hint=hint)
-        if name in ("audio_track", "threads"):
+        if name == "glance_pictures" and value is None:
+            continue
+        if name in ("audio_track", "threads", "glance_pictures"):
             if isinstance(value, bool) or not isinstance(value, Integral) or value < 0:
                 what = f"{name} must be a whole number of at least 0, got {value!r}"
                 raise ArgumentError(what, where="tag")

@@ -52,6 +52,7 @@ class Entry:
     thumbnails: tuple[Thumbnail, ...] = ()
     levels_db: tuple[float | None, ...] = ()
     visible: tuple[bool, ...] = field(default=())
+    unseen: int = 0
 
 
 def save(
@@ -145,7 +146,7 @@ def make_entry(result: Recognition | Failure, sightings: Sightings | None) -> En
         return Entry(result)
     seen = look_again(result) if sightings is None else sightings
     thumbnails = [Thumbnail() if s is None else _thumbnail(s.picture, s.box) for s in seen.moments]
-    return Entry(result, tuple(thumbnails), seen.levels_db, seen.visible)
+    return Entry(result, tuple(thumbnails), seen.levels_db, seen.visible, seen.unseen)
 
 
 def look_again(result: Recognition) -> Sightings:
@@ -348,7 +349,10 @@ def stage_rows(result: Recognition) -> list[dict[str, Any]]:
 def skipped(result: Recognition, entry: Entry) -> list[str]:
     """What was not looked at, one sentence each."""
     cost, total, close = result.cost, len(result.times), len(result.moments)
-    lines = [f"{total - close} of {total} snippets were only glanced at; {close} got a close look."]
+    glanced = total - close - entry.unseen
+    lines = [f"{glanced} of {total} snippets were only glanced at; {close} got a close look."]
+    if entry.unseen:
+        lines.append(f"{entry.unseen} were only heard: by their sound, no picture was worth decoding there.")
     if cost.whole_frames:
         never = max(cost.whole_frames - cost.frames_delivered, 0)
         lines.append(

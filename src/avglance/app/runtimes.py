@@ -115,19 +115,25 @@ def load(
 
 
 def recognise(
-    system: base.System | Host, view: FileView, k: int, stop: Stopping | None
+    system: base.System | Host,
+    view: FileView,
+    k: int,
+    stop: Stopping | None,
+    glance_pictures: int | None = None,
 ) -> tuple[Decision, Bill]:
     """The answer for the one video of a view, as arrays, and what it cost."""
     if isinstance(system, Host):
         bill = Bill(1)
-        return system.recognise(view, k, bill=bill, stop=stop), bill
+        return system.recognise(view, k, bill=bill, stop=stop, glance_pictures=glance_pictures), bill
     import torch
 
     from avglance.parts.meter import Meter
 
-    meter, ends = Meter(1), {} if stop is None else {"stop": stop}
+    given = {"stop": stop, "glance_pictures": glance_pictures}
+    asked: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
+    meter = Meter(1)
     with torch.inference_mode():
-        return arrays(system.recognise(view, k, meter=meter, **ends)), meter
+        return arrays(system.recognise(view, k, meter=meter, **asked)), meter
 
 
 def shares(system: base.System | Host, saliency: NDArray[Any]) -> NDArray[np.float64]:

@@ -102,6 +102,7 @@ def run(args: argparse.Namespace) -> int:
         "threads": args.threads,
         "grid": args.grid,
         "rough": args.rough,
+        "glance_pictures": args.glance_pictures,
         **reading.reading(args),
     }
     files = list(expand(args.inputs))
@@ -126,7 +127,7 @@ def run(args: argparse.Namespace) -> int:
             threads=args.threads or (1 if len(files) > 1 else 0),  # then files are side by side
             precision=args.precision,
         )
-        model.plan(args.budget, args.exit_early)
+        model.plan(args.budget, args.exit_early, args.glance_pictures)
         try:
             answers = stream(model, files, args, asked)
             failures = [a for a in (show(x, as_lines, entries, args) for x in answers) if a]

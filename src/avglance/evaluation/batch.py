@@ -46,7 +46,8 @@ class Looks:
     """How every batch is looked at; with ``cache`` that is read in place of the files.
 
     ``judge`` is what the card says about the scores, ``stop`` ends looks early; ``grid``, if there is one,
-    stands in for the system's own, and files are decoded ``rough``.
+    stands in for the system's own, and files are decoded ``rough``. ``pictures`` says how many of a video
+    are glanced at, where the system is asked for another number than its own.
     """
 
     system: System
@@ -58,6 +59,7 @@ class Looks:
     stop: Stopping | None = None
     grid: Grid | None = None
     rough: bool = False
+    pictures: int | None = None
 
     @property
     def view_settings(self) -> ViewSettings:
@@ -103,7 +105,8 @@ def recognise_batch(batch: Batch, looks: Looks) -> Spent:
         arrays = None
         if any(error is None for error in files.errors):
             with torch.inference_mode():
-                extra: dict[str, Any] = {} if looks.stop is None else {"stop": looks.stop}
+                given = {"stop": looks.stop, "glance_pictures": looks.pictures}
+                extra: dict[str, Any] = {name: x for name, x in given.items() if x is not None}
                 if batch.control in STEERING:
                     extra["told"] = _told(batch, files, looks.k)
                 arrays = _arrays(system.recognise(view, looks.k, meter=meter, **extra), looks.judge)

@@ -55,6 +55,8 @@ class EvaluationSettings:
         exits: in words, what lets a video have fewer looks than the budget; empty: nothing does.
         precision: of the encoders.
         rough: files are decoded at reduced cost (``VideoReader``).
+        glance_pictures: how many pictures a video are decoded, chosen by sound, 0: all; None: as the system
+            was trained.
     """
 
     budget: int | None = None
@@ -66,6 +68,7 @@ class EvaluationSettings:
     exits: str = ""
     precision: str = "float32"
     rough: bool = False
+    glance_pictures: int | None = None
 
     def __post_init__(self) -> None:
         for name in ("budget", "batch", "limit", "workers"):
@@ -100,6 +103,7 @@ def evaluate(
     precision: str = "float32",
     grid: Grid | None = None,
     rough: bool = False,
+    glance_pictures: int | None = None,
     progress: Progress | None = None,
 ) -> dict[str, Any]:
     """Figures of a model on a dataset, with their cost and one row a video: plain values, None for unknown.
@@ -119,6 +123,7 @@ def evaluate(
         precision: that of the system's encoders, as it is given; goes into the settings.
         grid: when snippets are looked at (``ViewSettings``); None: as the model was trained.
         rough: decode files at reduced cost (``VideoReader``).
+        glance_pictures: decode so many pictures a video, chosen by sound, 0: all; None: as the system does.
         cache: of this dataset, read in place of the files: quicker, without the clock of decoding.
         progress: called with videos done, videos in all, failures so far.
 
@@ -127,12 +132,15 @@ def evaluate(
         DataError: the model knows none of the dataset's classes.
     """
     words = "" if sure is None else exits or "given thresholds"
-    settings = EvaluationSettings(budget, batch, control, limit, workers, seed, words, precision, rough)
+    settings = EvaluationSettings(
+        budget, batch, control, limit, workers, seed, words, precision, rough, glance_pictures
+    )
     _check_reading(grid, cache, rough=rough)
     system = model.system.eval()
     if device is not None:
         system = system.to(torch.device(device))
-    k = system.check_budget(min(DEFAULT_MOMENTS, system.max_k) if budget is None else budget)
+    most = min(system.max_k, system.pictures(glance_pictures))
+    k = system.check_budget(min(DEFAULT_MOMENTS, most) if budget is None else budget)
     records, classes = dataset.records[:limit], tuple(model.classes)
     if cache is not None:
         held = {record.path for record in cache.records}
@@ -153,7 +161,7 @@ def evaluate(
     judge = Judgement.from_card(found, len(classes), labels=system.labels, where=str(model.folder))
     stop = None if sure is None else Stopping(sure)
     threshold = float(model.card.get("span_threshold", 0.0))
-    looks = Looks(system, classes, k, threshold, cache, judge, stop, grid, rough)
+    looks = Looks(system, classes, k, threshold, cache, judge, stop, grid, rough, glance_pictures)
     start, answers, seconds = time.perf_counter(), list[Answer | Failure](lost), dict[str, float]()
     failed = len(lost)
     for spent in _go(batches, looks, workers):

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from avglance.errors import ArgumentError
+from avglance.runtime.avgn_settings import AVGNHostSettings
 from avglance.runtime.choosing import (
     Decision,
     Floats,
@@ -35,62 +36,20 @@ from avglance.runtime.choosing import (
 from avglance.runtime.session import Graph
 from avglance.types import Labels, Stopping
 from avglance.views import (
+    EVERY,
     LOGMEL_MACS,
     Bill,
     View,
     ViewSettings,
     ask_all,
+    ask_few,
     ask_pictures,
+    check_pictures,
     crop_macs,
     expect_pictures,
     resize_macs,
+    sounds_differ,
 )
-
-PATCHES = ("policy", "random", "centre", "whole", "none")
-
-
-@dataclass(frozen=True)
-class AVGNHostSettings:
-    """What the host loop must know.
-
-    Attributes:
-        see: pictures are asked for.
-        listen: sounds are asked for.
-        patch: where to look, one of ``PATCHES``.
-        hear_aim: graph ``aim`` hears.
-        whole_video: it hears what ``hear`` keeps of the whole video, not the snippet's own sound.
-        recurrent: it remembers the moments before.
-        order: snippets in a fixed order; empty: by saliency.
-        corners: of each snippet, for random patches.
-        map: channels, rows and columns of the glance map.
-        widths: of "picture", "sound", "near", "state" (the policy's), "best" (the classifier's).
-    """
-
-    see: bool
-    listen: bool
-    patch: str
-    hear_aim: bool
-    whole_video: bool
-    recurrent: bool
-    order: tuple[int, ...]
-    corners: tuple[tuple[float, float], ...]
-    map: tuple[int, int, int]
-    widths: dict[str, int]
-
-    def __post_init__(self) -> None:
-        if self.patch not in PATCHES:
-            raise ArgumentError(f"patch must be one of {', '.join(PATCHES)}, got {self.patch!r}")
-        if len(self.map) != 3 or set(self.widths) != {"picture", "sound", "near", "state", "best"}:
-            raise ArgumentError(f"map {self.map} and widths {self.widths} are not those of AVGN")
-
-    @property
-    def graphs(self) -> set[str]:
-        """Names of the graphs that are needed."""
-        names = {"glance_picture": self.see, "glance_sound": self.listen, "choose": True, "answer": self.see}
-        names["focus"] = self.see and self.patch != "none"
-        names["aim"] = self.see and self.patch == "policy"
-        names["hear"] = names["aim"] and self.hear_aim and self.whole_video
-        return {name for name, needed in names.items() if needed}
 
 
 @dataclass
@@ -142,6 +101,7 @@ class AVGNHost:
         order, corners = self.settings.order, self.settings.corners
         if order and sorted(order) != list(range(view.snippets)):
             raise ArgumentError(f"{order} is no order of {view.snippets} snippets")
+        self.pictures()
         if self.settings.patch == "random" and len(corners) != view.snippets:
             raise ArgumentError(f"{len(corners)} corners for {view.snippets} snippets")
 
@@ -156,10 +116,32 @@ class AVGNHost:
 
     # ---- glance and choose ----
 
-    def glance(self, view: View, bill: Bill) -> Glimpse:
-        """Light features and the heads' logits of all that can be seen and heard."""
+    def pictures(self, asked: int | None = None) -> int:
+        """How many pictures a video are asked for: as ``asked`` (0: all), or as the settings say."""
+        few = self.settings.glance_pictures if asked is None else asked
+        return check_pictures(few, self.view.snippets, where="glance_pictures")
+
+    def glance_macs(self, pictures: int) -> int:
+        """Multiply-adds of glancing at and scoring so many pictures a video, without those of its sounds."""
+        if not self.settings.see:
+            return 0
+        each = sum(self.graphs["glance_picture"].macs.values())
+        each += resize_macs(self.view.source_side, self.view.glance_side)
+        by_ear = pictures < self.view.snippets and self._by_ear
+        return pictures * each + by_ear * sum(self.graphs["choose"].macs.values())
+
+    @property
+    def _by_ear(self) -> bool:
+        return self.settings.hear_choose and not self.settings.order
+
+    def glance(self, view: View, bill: Bill, count: int) -> Glimpse:
+        """Light features and the heads' logits of all that can be heard, and of ``count`` pictures a video.
+
+        As ``systems.avgn_few``: with fewer than all, sounds say which.
+        """
         s, none = self.settings, np.zeros((len(view.times), 0), dtype=np.int64)
-        if s.see:
+        few = s.see and count < self.view.snippets
+        if s.see and not few:
             expect_pictures(view)
         sounds, audible = ask_all(view, "sounds", among=None if s.listen else none)
         heard_at, visible = np.nonzero(audible)[0], np.zeros_like(audible)
@@ -167,8 +149,14 @@ class AVGNHost:
         sound, heard = self._empty((s.widths["sound"],), (self.classes,))
         if len(heard_at):
             sound, heard = self.run("glance_sound", "glance", bill, heard_at, sounds=sounds)
+        sound = spread(sound, audible)
+        asked = (
+            [ask_few(view, *self._wishes(sound, audible, count, bill))]
+            if few
+            else ask_pictures(view, among=None if s.see else none)
+        )
         seen = [self._empty(s.map, (s.widths["picture"],), (self.classes,))]
-        for pictures, part in ask_pictures(view, among=None if s.see else none):
+        for pictures, part in asked:
             if part.any():
                 at = np.nonzero(part)[0]
                 seen.append(self.run("glance_picture", "glance", bill, at, pictures=pictures))
@@ -176,9 +164,33 @@ class AVGNHost:
         bill.add("glance", resize_macs(self.view.source_side, self.view.glance_side), np.nonzero(visible)[0])
         maps, picture, shown = (np.concatenate(parts) for parts in zip(*seen, strict=True))
         return Glimpse(
-            spread(maps, visible), spread(picture, visible), spread(sound, audible),
+            spread(maps, visible), spread(picture, visible), sound,
             visible, audible, spread(shown, visible), spread(heard, audible),
         )  # fmt: skip
+
+    def _wishes(
+        self, sound: Floats, audible: Mask, count: int, bill: Bill
+    ) -> tuple[Floats, int, NDArray[np.int64]]:
+        """Scores of the snippets (B, T), ``count``, and how many pictures a video are evenly spread (B,)."""
+        score = np.zeros(audible.shape, dtype=np.float32)
+        if self.settings.order:
+            return self._in_order(score), count, np.zeros(len(score), dtype=np.int64)
+        tells = sounds_differ(sound, audible) & self._by_ear
+        rows = np.flatnonzero(tells)
+        if len(rows):
+            missing = np.zeros((len(rows), audible.shape[1], self.settings.widths["picture"]), np.float32)
+            score[rows] = self.run(
+                "choose", "choose", bill, rows, picture=missing, sound=sound[rows],
+                visible=np.zeros_like(audible[rows]), audible=audible[rows],
+            )[0]  # fmt: skip
+        return score, count, np.where(tells, count // EVERY, count)
+
+    def _in_order(self, saliency: Floats) -> Floats:
+        """Scores that follow the fixed order, where there is one, not saliency."""
+        if not self.settings.order:
+            return saliency
+        place = np.argsort(self.settings.order).astype(np.float32)
+        return np.broadcast_to(-place, saliency.shape)
 
     @staticmethod
     def _empty(*shapes: tuple[int, ...]) -> list[Floats]:
@@ -195,11 +207,7 @@ class AVGNHost:
 
     def rank(self, saliency: Floats, visible: Mask, k: int) -> Order:
         """The first ``k`` visible snippets of the order (B, K); if there are fewer, invisible ones follow."""
-        score = saliency
-        if self.settings.order:
-            place = np.argsort(self.settings.order).astype(np.float32)
-            score = np.broadcast_to(-place, saliency.shape)
-        return pick_moments(behind(score, visible), k)
+        return pick_moments(behind(self._in_order(saliency), visible), k)
 
     # ---- the looks ----
 
@@ -239,20 +247,31 @@ class AVGNHost:
         scores = probabilities(logits.astype(np.float64), self.labels)
         return scores, mean_evidence(heads, self.labels)
 
-    def recognise(self, view: View, k: int, *, bill: Bill, stop: Stopping | None = None) -> Decision:
+    def recognise(
+        self,
+        view: View,
+        k: int,
+        *,
+        bill: Bill,
+        stop: Stopping | None = None,
+        glance_pictures: int | None = None,
+    ) -> Decision:
         """The answer from a view; patches are asked for at the moments only."""
+        pictures = self.pictures(glance_pictures)
         with bill.clock("glance", view):
-            seen = self.glance(view, bill)
+            seen = self.glance(view, bill, pictures)
         with bill.clock("choose"):
             saliency = self.choose(seen, bill)
-            order = self.rank(saliency, seen.visible, k)
+            whole = self.rank(saliency, seen.visible, k)
+            order = whole[:, :pictures]
         found = self.look(view, seen, order, bill, stop)
         with bill.clock("answer"):
             prefix, evidence = self.answer(seen, saliency, order, found)
+            prefix = np.concatenate([prefix, np.repeat(prefix[:, -1:], k - order.shape[1], axis=1)], axis=1)
         snippets = seen.visible.shape[1]
         boxes = np.where(found.looked[..., None], found.boxes, np.float32(np.nan))
         return Decision(
-            prefix[:, -1].astype(np.float32), saliency, unordered(found.looked, order, snippets), order,
+            prefix[:, -1].astype(np.float32), saliency, unordered(found.looked, order, snippets), whole,
             unordered(boxes, order, snippets, fill=np.nan), evidence, prefix,
         )  # fmt: skip
 

@@ -23,7 +23,23 @@ class Loop(Protocol):
 
     stops: bool
 
-    def recognise(self, view: View, k: int, *, bill: Bill, stop: Stopping | None = None) -> Decision:
+    def pictures(self, asked: int | None = None) -> int:
+        """How many pictures a video are asked for: as ``asked`` (0: all), or as its settings say."""
+        ...
+
+    def glance_macs(self, pictures: int) -> int:
+        """Multiply-adds of glancing at so many pictures a video."""
+        ...
+
+    def recognise(
+        self,
+        view: View,
+        k: int,
+        *,
+        bill: Bill,
+        stop: Stopping | None = None,
+        glance_pictures: int | None = None,
+    ) -> Decision:
         """The answer for the videos of a view."""
         ...
 
@@ -48,27 +64,44 @@ class Host:
         self.toy, self.stops = toy, loop.stops
         self._manifest, self._loop = manifest, loop
 
+    def pictures(self, asked: int | None = None) -> int:
+        """How many of the T pictures a video are decoded: as ``asked`` (0: all), or as its settings say.
+
+        Raises:
+            ArgumentError: it cannot do with fewer than all, or there are not so many.
+        """
+        return self._loop.pictures(asked)
+
     def recognise(
-        self, view: View, k: int, *, bill: Bill | None = None, stop: Stopping | None = None
+        self,
+        view: View,
+        k: int,
+        *,
+        bill: Bill | None = None,
+        stop: Stopping | None = None,
+        glance_pictures: int | None = None,
     ) -> Decision:
         """The answer from a view, asking only for what is used.
 
         Raises:
-            ArgumentError: ``k`` is outside 1 .. ``max_k``.
+            ArgumentError: ``k`` is outside 1 .. ``max_k``, or ``glance_pictures`` is as ``pictures`` says.
         """
         if not 1 <= k <= self.max_k:
             hint = f"choose 1 to {self.max_k}; the smallest budget is 1"
             what = f"a budget of {k} moments is outside [1, {self.max_k}]"
             raise ArgumentError(what, where=self.name, hint=hint)
-        return self._loop.recognise(view, k, bill=bill or Bill(len(view.times)), stop=stop)
+        bill = bill or Bill(len(view.times))
+        return self._loop.recognise(view, k, bill=bill, stop=stop, glance_pictures=glance_pictures)
 
     def whole_macs(self) -> int:
         """Multiply-adds of a close look at every snippet's whole source square, and of its sound."""
         return self._manifest.whole_macs
 
-    def look_macs(self) -> tuple[int, int]:
+    def look_macs(self, glance_pictures: int | None = None) -> tuple[int, int]:
         """Multiply-adds of one video before its first look, and of each look: the most they can be."""
-        return self._manifest.look_macs
+        before, each = self._manifest.look_macs
+        asked, usual = (self._loop.glance_macs(self.pictures(n)) for n in (glance_pictures, None))
+        return before + asked - usual, each
 
 
 @dataclass(frozen=True)

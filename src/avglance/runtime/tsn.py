@@ -33,6 +33,21 @@ class TSNHost:
             if name not in graphs:
                 raise ArgumentError(f"graph {name!r} is missing")
 
+    def pictures(self, asked: int | None = None) -> int:
+        """Those of all snippets may be asked for; it chooses none by sound.
+
+        Raises:
+            ArgumentError: another number is asked for.
+        """
+        if asked is not None:
+            what, hint = "TSN does not choose its pictures by sound", "leave --glance-pictures away"
+            raise ArgumentError(what, where="glance_pictures", hint=hint)
+        return self.view.snippets
+
+    def glance_macs(self, pictures: int) -> int:
+        """It glances at nothing."""
+        return 0
+
     def _rows(self, name: str, sense: str, rows: Any, at: Any, bill: Bill) -> Any:
         """Features (B, T, D) of one sense where the mask ``at`` is set, zeros elsewhere."""
         if not len(rows):
@@ -42,8 +57,17 @@ class TSNHost:
             bill.add(stage, macs, np.nonzero(at)[0])
         return spread(found, at)
 
-    def recognise(self, view: View, k: int, *, bill: Bill, stop: Stopping | None = None) -> Decision:
+    def recognise(
+        self,
+        view: View,
+        k: int,
+        *,
+        bill: Bill,
+        stop: Stopping | None = None,
+        glance_pictures: int | None = None,
+    ) -> Decision:
         """The answer from a view: only the chosen snippets are asked for; it never stops before."""
+        self.pictures(glance_pictures)
         videos, snippets = len(view.times), self.view.snippets
         order = np.tile((2 * np.arange(k) + 1) * snippets // (2 * k), (videos, 1)).astype(np.int64)
         with bill.clock("focus", view):

@@ -4,7 +4,8 @@ Paper: Audio-Visual Glance Network (ICCV 2023). Read beside it:
   light encoders of both -> AVGN.glance      saliency (AV-TeST)  -> AVGN.choose
   patch policy (AESPA)   -> AVGN.aim         heavy encoder       -> AVGN.focus
   fusion and classes     -> AVGN.answer      every loss          -> avgn_losses
-  views, glances, looks  -> avgn_looks        frozen encoders, once -> avgn_known
+  views, looks one by one -> avgn_looks       frozen encoders, once -> avgn_known
+  glances, few pictures  -> avgn_few
 Differs from the paper, or fills what it leaves open:
   - widths, loss weights, rates and the log-mel recipe are ours: the paper's are not published;
   - with the heat-map policy both branches (policy and random patches) go through the focus encoder in one
@@ -34,8 +35,9 @@ from avglance.parts.heads import AuxHead, NoPicture, NoSound
 from avglance.parts.meter import Meter, Unmetered
 from avglance.parts.policy import HeatmapPolicy, RecurrentPolicy, box_cell
 from avglance.parts.saliency import AVTeST, Saliency, pick_moments
+from avglance.systems.avgn_few import glance_at, with_few
 from avglance.systems.avgn_known import ask_beforehand
-from avglance.systems.avgn_looks import Looks, glance_at, look_closely, random_corners
+from avglance.systems.avgn_looks import Looks, look_closely, random_corners
 from avglance.systems.avgn_losses import avgn_losses
 from avglance.systems.avgn_settings import AVGNSettings
 from avglance.systems.avgn_stages import avgn_stages
@@ -56,7 +58,7 @@ from avglance.systems.base import (
 from avglance.systems.encoders import build_encoder, freeze_encoders
 from avglance.systems.labels import mean_evidence, precise, start_at_share
 from avglance.types import Stopping
-from avglance.views import View
+from avglance.views import View, check_pictures
 
 
 @dataclass
@@ -155,7 +157,8 @@ class AVGN(System):
         The rows are those of all places, or of the places set in the masks (B, T), video by video.
         """
         maps, v = self.see(pictures, visible, spend=spend)
-        return self.glimpse(maps, v, self.hear(sounds, audible, spend=spend), visible, audible)
+        heard = self.hear(sounds, audible, spend=spend)
+        return self.glimpse(maps, v, heard, visible, audible)
 
     def see(self, pictures: Tensor, visible: Tensor, *, spend: Meter | Unmetered) -> tuple[Tensor, Tensor]:
         """Maps and vectors of pictures (n, 3, G, G), the rows of the places set in the mask (B, T)."""
@@ -163,14 +166,15 @@ class AVGN(System):
         return (F.adaptive_avg_pool2d(maps, self.settings.cells) if self.settings.cells else maps), v
 
     def hear(self, sounds: Tensor, audible: Tensor, *, spend: Meter | Unmetered) -> Tensor:
-        """Vectors of sounds (m, 1, F, M), the rows of the places set in the mask (B, T)."""
-        heard: Tensor = spend.run("glance", self.encode_sound, sounds, rows=audible.nonzero()[:, 0])[1]
+        """Vectors (B, T, Da) of sounds (m, 1, F, M), the rows of the places set in the mask (B, T)."""
+        _, a = spend.run("glance", self.encode_sound, sounds, rows=audible.nonzero()[:, 0])
+        heard: Tensor = self.no_sound(spread(a, audible), audible)
         return heard
 
-    def glimpse(self, maps: Tensor, v: Tensor, a: Tensor, visible: Tensor, audible: Tensor) -> Glimpse:
-        """Rows at their places."""
-        v, a = self.no_picture(spread(v, visible), visible), self.no_sound(spread(a, audible), audible)
-        return Glimpse(spread(maps, visible), v, a, visible, audible)
+    def glimpse(self, maps: Tensor, v: Tensor, heard: Tensor, visible: Tensor, audible: Tensor) -> Glimpse:
+        """What was seen, rows at their places, beside what was heard (B, T, Da)."""
+        v = self.no_picture(spread(v, visible), visible)
+        return Glimpse(spread(maps, visible), v, heard, visible, audible)
 
     def choose(self, seen: Glimpse, *, spend: Meter | Unmetered) -> Saliency:
         """Saliency of every snippet, by AV-TeST or by evidence."""
@@ -180,17 +184,18 @@ class AVGN(System):
         return found
 
     def rank(self, saliency: Tensor, visible: Tensor, k: int, *, told: Steering | None = None) -> Tensor:
-        """The first ``k`` visible snippets of the order (B, K); if there are fewer, invisible ones follow.
+        """The first ``k`` visible snippets of the order (B, K); if there are fewer, invisible ones follow."""
+        return pick_moments(behind(self.scores(saliency, told=told), visible), k)
 
-        Moments that are told come before all others.
-        """
+    def scores(self, saliency: Tensor, *, told: Steering | None = None) -> Tensor:
+        """What orders the snippets (B, T), highest first; moments that are told come before all others."""
         by, score = self.settings.switches.order, saliency.detach()
         if by != "saliency":
             score = -torch.tensor(ORDERS[by](self.max_k), device=score.device).argsort().float()
             score = score.expand_as(saliency)
         if told is not None and told.moments is not None:
             score = score + told.moments * (2 + score.amax(1, keepdim=True) - score.amin(1, keepdim=True))
-        return pick_moments(behind(score, visible), k)
+        return score
 
     def remember(self, seen: Glimpse, looked: Tensor, *, spend: Meter | Unmetered) -> Tensor:
         """What AESPA keeps of the sounds of each video that is looked at closely, (B, T, .)."""
@@ -295,13 +300,17 @@ class AVGN(System):
         ran = [(shown, seen.visible), (heard, seen.audible), (close, closely)]
         return precise(logits, self.labels), mean_evidence(ran, self.labels)
 
-    def _decide(self, seen: Glimpse, saliency: Tensor, found: Looks, *, spend: Meter | Unmetered) -> Decision:
+    def _decide(
+        self, seen: Glimpse, saliency: Tensor, whole: Tensor, found: Looks, *, spend: Meter | Unmetered
+    ) -> Decision:
+        """``whole`` is the order (B, K), of which the first were found, as many as there are pictures."""
         order, looked = found.order, found.looked
         prefix, evidence = self.answer(seen, saliency, found, spend=spend)
+        prefix = torch.cat([prefix, prefix[:, -1:].expand(-1, whole.shape[1] - order.shape[1], -1)], 1)
         boxes = found.boxes.masked_fill(~looked[..., None], torch.nan)
         placed = unordered(boxes, order, seen.visible, fill=torch.nan)
         closely = unordered(looked, order, seen.visible)
-        return Decision(prefix[:, -1].to(saliency), saliency, closely, order, placed, evidence, prefix)
+        return Decision(prefix[:, -1].to(saliency), saliency, closely, whole, placed, evidence, prefix)
 
     # ---- the two ways through ----
 
@@ -310,8 +319,11 @@ class AVGN(System):
         self.check_clips(clips)
         free = Unmetered()
         seen = self.glance_clips(clips, clips.visible, clips.audible)
+        pictures = self.pictures()
+        seen = with_few(self, seen, pictures) if pictures < self.max_k else seen
         saliency = self.choose(seen, spend=free).logits
-        order = self.rank(saliency, seen.visible, self.check_budget(k))
+        whole = self.rank(saliency, seen.visible, self.check_budget(k))
+        order = whole[:, :pictures]
         looked = self.looked(order, seen.visible)
         boxes, _ = self.aim(seen, order, torch.ones_like(looked), spend=free)
         near = torch.zeros((*order.shape, self.encode_focus.width), device=order.device)
@@ -320,7 +332,8 @@ class AVGN(System):
             near = self.focus_clips(clips, boxes.flatten(0, 1), index)
             near = near.reshape(*order.shape, -1) * looked[..., None]
         used, logits = along(seen.visible, order), self.classifier(self.fuse(seen, order, near))
-        return self._decide(seen, saliency, Looks(order, used, looked, boxes, near, logits), spend=free)
+        found = Looks(order, used, looked, boxes, near, logits)
+        return self._decide(seen, saliency, whole, found, spend=free)
 
     def glance_clips(self, clips: Clips, visible: Tensor, audible: Tensor) -> Glimpse:
         """Light features of all of a batch; what the masks (B, T) leave out is taken for missing."""
@@ -341,6 +354,10 @@ class AVGN(System):
         patches = crop(clips.pictures.flatten(0, 1), boxes, self.settings.patch_side, index=index)
         return self.focus(patches, rows=index, spend=Unmetered())
 
+    def pictures(self, asked: int | None = None) -> int:  # noqa: D102
+        few = self.settings.glance_pictures if asked is None else asked
+        return check_pictures(few, self.max_k, where=self.name)
+
     def know(self, clips: Clips) -> dict[str, Tensor]:  # noqa: D102
         return ask_beforehand(self, clips)
 
@@ -353,20 +370,22 @@ class AVGN(System):
         meter: Meter | None = None,
         told: Steering | None = None,
         stop: Stopping | None = None,
+        glance_pictures: int | None = None,
     ) -> Decision:
         """The answer from a view; patches are asked for at the moments only.
 
         ``told``: where to look. ``stop``: moments are looked at one after another, while it lets them.
+        ``glance_pictures``: how many pictures a video are asked for, 0: all; None: as the settings say.
         """
-        k, spend = self.check_budget(k), meter or Unmetered()
+        k, spend, pictures = self.check_budget(k), meter or Unmetered(), self.pictures(glance_pictures)
         with spend.clock("glance", view):
-            seen = glance_at(self, view, spend=spend)
+            seen = glance_at(self, view, pictures, told=told, spend=spend)
         with spend.clock("choose"):
             saliency = self.choose(seen, spend=spend).logits
             order = self.rank(saliency, seen.visible, k, told=told)
-        found = look_closely(self, view, seen, order, stop=stop, told=told, spend=spend)
+        found = look_closely(self, view, seen, order[:, :pictures], stop=stop, told=told, spend=spend)
         with spend.clock("answer"):
-            return self._decide(seen, saliency, found, spend=spend)
+            return self._decide(seen, saliency, order, found, spend=spend)
 
     # ---- training ----
 

@@ -159,6 +159,7 @@ def avgn_graphs(system: AVGN) -> Exported:
     settings = {
         "see": switches.see, "listen": switches.listens, "patch": switches.patch,
         "hear_aim": switches.hear_aim, "whole_video": system.attention.whole_video,
+        "hear_choose": switches.hear_choose, "glance_pictures": s.glance_pictures,
         "recurrent": isinstance(system.policy, RecurrentPolicy), "map": list(map.shape[1:]),
         "order": [] if switches.order == "saliency" else ORDERS[switches.order](T),
         "corners": random_corners(T).tolist() if switches.patch == "random" else [],

@@ -9,14 +9,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import numpy as np
 import torch
 from torch import Tensor
 
-from avglance.parts.meter import Meter, Unmetered, crop_macs, resize_macs
-from avglance.systems.base import Steering, along, ask, spread, sure_enough, to_tensor
+from avglance.parts.meter import Meter, Unmetered, crop_macs
+from avglance.systems.base import Steering, along, spread, sure_enough, to_tensor
 from avglance.types import Stopping
-from avglance.views import LOGMEL_MACS, View, ask_pictures, expect_pictures
+from avglance.views import View
 
 if TYPE_CHECKING:
     from avglance.systems.avgn import AVGN, Glimpse
@@ -46,26 +45,6 @@ class Looks:
 def random_corners(snippets: int) -> Tensor:
     """Where random patches lie in evaluation, a corner a snippet, (T, 2)."""
     return torch.rand(snippets, 2, generator=torch.Generator().manual_seed(0))
-
-
-def glance_at(system: AVGN, view: View, *, spend: Meter | Unmetered) -> Glimpse:
-    """The glance at a view; of one video, pictures are decoded beside its sound and beside those before."""
-    s, device = system.settings, system.device
-    none = np.zeros((len(view.times), 0), dtype=np.int64)
-    if s.switches.see:
-        expect_pictures(view)
-    nothing = torch.from_numpy(none)
-    sounds, audible = ask(view, "sounds", device, among=None if s.switches.listens else nothing)
-    spend.add("glance", LOGMEL_MACS, audible.nonzero()[:, 0])
-    heard = system.hear(sounds, audible, spend=spend)
-    seen, visible = list[tuple[Tensor, Tensor]](), torch.zeros_like(audible)
-    for pictures, mask in ask_pictures(view, among=None if s.switches.see else none):
-        part = to_tensor(mask, device)
-        seen.append(system.see(to_tensor(pictures, device), part, spend=spend))
-        visible |= part
-    spend.add("glance", resize_macs(s.source_side, s.glance_side), visible.nonzero()[:, 0])
-    maps, vectors = (torch.cat(parts) for parts in zip(*seen, strict=True))
-    return system.glimpse(maps, vectors, heard, visible, audible)
 
 
 def look_closely(

@@ -29,6 +29,7 @@ from avglance.parts.losses import (
 from avglance.parts.meter import Unmetered
 from avglance.parts.policy import HeatmapPolicy
 from avglance.parts.saliency import AVTeST, Saliency, pick_moments
+from avglance.systems.avgn_few import some_pictures
 from avglance.systems.base import along, behind, coarse_to_fine, drop_videos, flat_places, unordered
 
 if TYPE_CHECKING:
@@ -44,7 +45,8 @@ class Lesson:
     Attributes:
         y: drawn label of each video, int64 (B,); or all labels of each, multi-hot (B, C).
         seen: what the glance left.
-        saliency: what AV-TeST says.
+        given: what of it the saliency is judged by: all, or with ``few_pictures`` some pictures.
+        saliency: what AV-TeST says of that.
         order: the snippets looked at, (B, L).
         shown: which of them have a picture, bool (B, L).
         near: close features of the policy's patches (of whole squares before there is a policy), (B, L, D).
@@ -53,6 +55,7 @@ class Lesson:
 
     y: Tensor
     seen: Glimpse
+    given: Glimpse
     saliency: Saliency
     order: Tensor
     shown: Tensor
@@ -70,7 +73,11 @@ def avgn_losses(system: AVGN, clips: Clips, *, rng: torch.Generator, epoch: int)
     saliency = system.choose(seen, spend=FREE)
     order = training_order(system, saliency.logits, seen.visible, rng=rng, epoch=epoch)
     near, other = two_branches(system, clips, seen, order, rng)
-    lesson = Lesson(y, seen, saliency, order, along(seen.visible, order), near, other)
+    given = seen
+    if s.few_pictures and trains(system.saliency):
+        given = some_pictures(system, seen, rng)
+        saliency = system.choose(given, spend=FREE)
+    lesson = Lesson(y, seen, given, saliency, order, along(seen.visible, order), near, other)
     terms = {}
     if trains(system.classifier):
         terms["prefix"] = _prefix(system, lesson)
@@ -95,8 +102,8 @@ def _choosing(system: AVGN, lesson: Lesson, confidence: Tensor) -> dict[str, Ten
     """What teaches the saliency: the teacher and the order, or of lines the labels alone."""
     w, found, chooser = system.settings.switches, lesson.saliency, system.saliency
     if isinstance(chooser, SnippetEvidence):
-        sound = lesson.seen.sound if w.hear_choose else None
-        return {"saliency": w.saliency * chooser.loss(lesson.seen.picture, sound, lesson.y)}
+        sound = lesson.given.sound if w.hear_choose else None
+        return {"saliency": w.saliency * chooser.loss(lesson.given.picture, sound, lesson.y)}
     terms = {}
     if w.saliency and w.saliency_form != "s3":
         here = along(found.logits, lesson.order)

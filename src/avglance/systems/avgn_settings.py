@@ -158,6 +158,10 @@ class AVGNSettings:
         drop_features: share of the glance's features that AV-TeST does not get in training.
         drop_sound: share of training videos that lose their sound (DropPathway).
         drop_pictures: share of training videos that lose their pictures.
+        glance_pictures: how many of the T pictures a video are decoded and glanced at, chosen by sound
+            (``avgn_few``); 0: all (the paper). An answer may ask for another number.
+        few_pictures: share of training videos of which what chooses gets only some pictures, half of them
+            none, so that it learns to go by sound alone and by some pictures.
         optimiser: "sgd" with multipliers a part (the paper's family), or "adamw" alike for all.
         rate: learning rate at ``batch`` videos a step.
         encoder_rate: rate of the three encoders as a share of what they would have; 0 freezes them.
@@ -198,6 +202,8 @@ class AVGNSettings:
     drop_features: float = 0.0
     drop_sound: float = 0.2
     drop_pictures: float = 0.0
+    glance_pictures: int = 0
+    few_pictures: float = 0.0
     optimiser: Literal["sgd", "adamw"] = "sgd"
     rate: float = 2e-3
     encoder_rate: float = 1.0
@@ -213,13 +219,17 @@ class AVGNSettings:
             optimiser=("sgd", "adamw"),
             labels=("one", "several"),
         )
-        check_shares(
-            self, "dropout", "drop_features", "drop_sound", "drop_pictures", "glance_share", "focus_share"
-        )
+        check_shares(self, "dropout", "drop_features", "drop_sound", "drop_pictures", "few_pictures")
+        check_shares(self, "glance_share", "focus_share")
         if self.classes < 2:
             raise ArgumentError(f"classes must be at least 2, got {self.classes}", where="AVGNSettings")
         if not 1 <= self.snippets <= 32:
             raise ArgumentError(f"snippets must be 1 to 32, got {self.snippets}", where="AVGNSettings")
+        if not 0 <= self.glance_pictures <= self.snippets:
+            raise ArgumentError(
+                f"glance_pictures must be 0 (all) to {self.snippets}, got {self.glance_pictures}",
+                where="AVGNSettings",
+            )
         if self.train_looks is not None and not 1 <= self.train_looks <= self.snippets:
             raise ArgumentError(
                 f"train_looks must be 1 to {self.snippets}, got {self.train_looks}", where="AVGNSettings"

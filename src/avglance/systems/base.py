@@ -176,11 +176,22 @@ class System(nn.Module):
         """Whether it can stop looking when it is sure."""
         return "stop" in inspect.signature(self.recognise).parameters
 
-    def look_macs(self) -> tuple[int, int]:
+    def pictures(self, asked: int | None = None) -> int:
+        """How many of the T pictures a video are decoded: as ``asked`` (0: all), or as its settings say.
+
+        Raises:
+            ArgumentError: it cannot do with fewer than all, or there are not so many.
+        """
+        if asked is not None:
+            what = f"{self.name or type(self).__name__} does not choose its pictures by sound"
+            raise ArgumentError(what, where="glance_pictures", hint="leave --glance-pictures away")
+        return self.view_settings.snippets
+
+    def look_macs(self, glance_pictures: int | None = None) -> tuple[int, int]:
         """Multiply-adds of one video before its first look, and of each look: the most they can be."""
         from avglance.systems.budget import look_macs
 
-        return look_macs(self)
+        return look_macs(self, glance_pictures)
 
     @property
     def device(self) -> torch.device:

@@ -68,7 +68,8 @@ def outcomes(system: System, batches: Batches, k: int, *, device: torch.device) 
                 looks = k
                 found = system(clips.to(device), k)
             prefix = found.scores[:, None] if found.prefix is None else found.prefix
-            tensors = prefix, found.saliency, clips.targets, clips.visible.sum(1), found.looked.sum(1)
+            there = clips.visible.sum(1).clamp(max=system.pictures())
+            tensors = prefix, found.saliency, clips.targets, there, found.looked.sum(1)
             rows.append(tuple(x.double().cpu().numpy() for x in tensors))
     finally:
         system.train(was_training)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from avglance.views.bill import Bill, crop_macs, resize_macs
+from avglance.views.few import EVERY, ask_few, check_pictures, choose_pictures, evenly, sounds_differ
 from avglance.views.grid import clip_start, snap, snippet_centres
 from avglance.views.pictures import (
     crop_patches,
@@ -44,6 +45,7 @@ if TYPE_CHECKING:
 __all__ = [
     "CLIP_S",
     "CLIP_SAMPLES",
+    "EVERY",
     "GRIDS",
     "LOGMEL_MACS",
     "LOG_OFFSET",
@@ -57,12 +59,16 @@ __all__ = [
     "View",
     "ViewSettings",
     "ask_all",
+    "ask_few",
     "ask_pictures",
     "check_grid",
+    "check_pictures",
     "check_places",
+    "choose_pictures",
     "clip_start",
     "crop_macs",
     "crop_patches",
+    "evenly",
     "expect_pictures",
     "file_to_square",
     "logmel",
@@ -72,6 +78,7 @@ __all__ = [
     "resize_matrix",
     "snap",
     "snippet_centres",
+    "sounds_differ",
     "source_square",
     "square_to_file",
 ]
