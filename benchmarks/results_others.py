@@ -102,6 +102,7 @@ PERFORMANCE = (
     "python benchmarks/performance.py --clips CLIPS.csv --data glanceworld=worlds/test "
     "--data splices=ucf/data/plain/test"
 )
+RUNTIMES = "python benchmarks/runtimes.py"
 SOUND_FIRST = "python benchmarks/sound_first.py MODEL DATA --part NAME"
 MAKERS: dict[str, tuple[str, tuple[str, ...], str]] = {
     "main": ("glanceworld.md: main table, files, budgets; README.md", (GLANCEWORLD,), CORES),
@@ -118,6 +119,7 @@ MAKERS: dict[str, tuple[str, tuple[str, ...], str]] = {
         "",
     ),
     "startup": ("export.md: from a cold process to an answer", (STARTUP,), ""),
+    "runtimes": ("export.md: what runs the graphs", (RUNTIMES,), ""),
     "performance": ("performance.md: the clock", (PERFORMANCE,), "as the page says"),
     "sound_first": ("sound-first.md: what it is worth", (SOUND_FIRST,), ""),
     "published": ("results.md: published by others", ("copied from the sources named there",), "not ours"),
@@ -136,6 +138,21 @@ def started(kept: Mapping[str, Any] | None) -> str:
         spread = f"{row['least_s']:.2f} to {row['most_s']:.2f}"
         rows.append([row["what"], f"{row['clock_s']:.2f}", spread, f"{row['processor_s']:.2f}", longer])
     return f"{kept['model']}, medians of {kept['rounds']} rounds. On {kept['machine']}.\n\n{markdown(rows)}"
+
+
+def ran(kept: Mapping[str, Any] | None) -> str:
+    """What the networks of a model take by each runtime."""
+    if kept is None:
+        return NOT_YET
+    head = ["model", "by", "load, ms", "first answer, ms", "an answer, ms", "of the processor, ms"]
+    rows = [[*head, "torch takes, by the clock", "by the processor"]]
+    for row in kept["rows"]:
+        spent = (row[key] for key in ("load_s", "first_s", "answer_s", "answer_processor_s"))
+        cells = [f"`{row['model']}`", row["runtime"], *(f"{1000 * seconds:.0f}" for seconds in spent)]
+        takes = (row[f"torch_takes_{measure}"] for measure in ("clock", "processor"))
+        rows.append([*cells, *(f"{ratio:.1f} times as long" for ratio in takes)])
+    versions = ", ".join(f"{library} {version}" for library, version in kept["versions"].items())
+    return f"Medians of {kept['rounds']} rounds. On {kept['machine']}; {versions}.\n\n{markdown(rows)}"
 
 
 def trainings(kept: Mapping[str, Any]) -> str:

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from glanceworld_page import filled
 from results_asked import asked
-from results_others import WEIGHTS, glanceworld, kept_files, missing, published, speed, started
+from results_others import WEIGHTS, glanceworld, kept_files, missing, published, ran, speed, started
 from results_rows import (
     AVGN,
     FIXED,
@@ -169,8 +169,9 @@ def tables(folder: Path = KEPT) -> dict[str, str]:
     made |= {"calibration": calibrated(parts.get("calibration")), "own": own(parts.get("own"))}
     made |= {"asked": asked(parts), "missing": missing()}
     made["files"] = kept_files(folder)
-    file = folder / "startup.json"
-    made["startup"] = started(json.loads(file.read_text(encoding="utf-8")) if file.is_file() else None)
+    for name, table in (("startup", started), ("runtimes", ran)):
+        file = folder / f"{name}.json"
+        made[name] = table(json.loads(file.read_text(encoding="utf-8")) if file.is_file() else None)
     made["glanceworld"] = glanceworld(json.loads((folder / "main.json").read_text(encoding="utf-8")))
     others = json.loads((folder / "published.json").read_text(encoding="utf-8"))
     made |= {f"published_{one['name']}": published(one, others["sources"]) for one in others["tables"]}

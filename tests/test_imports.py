@@ -57,7 +57,7 @@ def test_imports_only_point_down(file: Path) -> None:
             assert parts[1] in allowed(layer), f"{layer} must not import {name}"
         if parts[0] == "av":
             assert layer == "media", "only media knows av"
-        if parts[0] in ("onnx", "onnxruntime"):
+        if parts[0] in ("onnx", "onnxruntime", "openvino"):
             assert layer == "runtime", "only runtime knows onnxruntime"
         if parts[0] in ("torch", "timm", "accelerate"):
             assert layer not in NO_TORCH, f"{layer} must work on a machine without {parts[0]}"

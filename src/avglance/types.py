@@ -14,6 +14,8 @@ from typing import Any, Literal
 
 Verdict = Literal["ok", "degraded", "failed"]
 AudioState = Literal["present", "silent", "absent"]
+Runtime = Literal["torch", "onnx", "openvino"]
+"""What computes: torch, or graphs run by onnxruntime or openvino."""
 Labels = Literal["one", "several"]
 """How many labels a system gives a video: the likeliest class, or a yes or no for each."""
 NOTES = frozenset({"side_sound", "gap"})
@@ -172,7 +174,8 @@ class Recognition:
     Where ``unknown``, nothing that the model knows is there: the first label is ``UNKNOWN`` (its score of 1
     is a decision, no probability), those behind it are what the model would say if it had to. ``budget`` says
     in words what was allowed. ``label_mode`` says whether ``labels`` are the likeliest of which one is there
-    ("one"), or all that are said to be there ("several").
+    ("one"), or all that are said to be there ("several"). ``runtime`` is what computed it (``Runtime``),
+    ``precision`` that of the encoders: "float32" or "bf16".
     """
 
     video: str
@@ -193,6 +196,8 @@ class Recognition:
     budget: str = ""
     label_mode: Labels = "one"
     grid: GridUse = GridUse()
+    runtime: str = ""
+    precision: str = ""
 
 
 @dataclass(frozen=True)

@@ -95,6 +95,8 @@ def made_up(video: str = "films/my clip.mp4", **changes: object) -> Recognition:
         "system": "avgn_nano",
         "weights_sha256": "3f" * 32,
         "reader": "pyav 18.1.0",
+        "runtime": "onnx",
+        "precision": "float32",
         "toy": True,
     }
     return Recognition(**(values | changes))  # type: ignore[arg-type]  # a test's shorthand

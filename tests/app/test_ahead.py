@@ -64,3 +64,15 @@ def test_what_is_done_is_given_out_before_more_is_taken():
 
     for answer in in_order(lambda n: n, slowly(), at_once=4):
         assert len(taken) <= answer + 2
+
+
+@pytest.mark.parametrize("at_once", [1, 2, 3])
+def test_where_the_items_raise_what_is_under_way_is_given_out_first(at_once: int) -> None:
+    def items():
+        yield from range(3)
+        raise OSError("the list cannot be read on")
+
+    answers = in_order(lambda n: time.sleep(0.1) or n, items(), at_once=at_once)
+    assert [next(answers) for _ in range(3)] == [0, 1, 2]
+    with pytest.raises(OSError, match="cannot be read on"):
+        next(answers)

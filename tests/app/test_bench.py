@@ -29,7 +29,7 @@ def test_the_figures_have_a_place_each(found: dict) -> None:
     assert found["failures"] == []
     assert found["alone"] == []
     assert found["setting"] == {
-        "model": NANO, "system": "avgn_nano", "random_weights": False, "snippets": 16,
+        "model": NANO, "system": "avgn_nano", "random_weights": False, "runtime": "torch", "snippets": 16,
         "budget": 4, "grid": "keyframe", "precision": "bf16", "rounds": 2,
     }  # fmt: skip
     (file,) = found["files"]
@@ -81,6 +81,32 @@ def test_several_files_go_on_past_a_broken_one(
     assert plot.read_bytes().startswith(b"<?xml")
 
 
+def test_where_no_file_can_be_read_nothing_is_drawn(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in "ab":
+        (tmp_path / f"{name}.mp4").write_bytes(b"no video at all" * 9)
+    plot = tmp_path / "bench.svg"
+    files = [str(tmp_path / f"{name}.mp4") for name in "ab"]
+    words = ["bench", *files, "--model", NANO, "--json", "--plot", str(plot), "--no-alone", "--quiet"]
+    assert main([*words, "--against"]) == 3
+    assert not plot.exists()
+    assert "nothing to draw" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("runtime", ["auto", "openvino"])
+def test_ours_is_run_as_by_tag(runtime: str, clip: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    if runtime == "openvino":
+        pytest.importorskip("openvino", reason="openvino is not installed")
+    words = ["bench", str(clip), "--model", NANO, "--rounds", "1", "--no-alone", "--quiet", "--json"]
+    words += ["--precision", "float32", "--runtime", runtime, "--against"]
+    assert main(words) == 0
+    said = json.loads(capsys.readouterr().out)
+    assert said["setting"]["runtime"] == ("onnx" if runtime == "auto" else runtime)
+    assert f"--runtime {runtime}" in said["command"]
+    assert f"ours by {said['setting']['runtime']}, on" in table(said, Ink(None))
+
+
 def test_several_files_are_drawn_as_lines(found: dict) -> None:
     from avglance.app.bench_plot import draw
 
@@ -117,6 +143,8 @@ def test_a_process_of_its_own_tells_start_up_and_memory(
         (["{clip}", "--plot", "bench.gif"], 2, "svg or png"),
         (["{clip}", "--threads", "-1"], 2, "--threads must be 0 to 1024"),
         (["{folder}"], 3, ""),
+        (["{clip}", "--runtime", "onnx"], 2, "computes in float32, not in bf16"),
+        (["{clip}", "--model", "avgn_nano", "--runtime", "onnx"], 2, "has no graphs"),
     ],
 )
 def test_what_cannot_work_is_said(

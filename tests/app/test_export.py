@@ -48,7 +48,7 @@ def alike(one: object, other: object) -> None:
     """Two answers as JSON are the same but for the clock and the last digits."""
     if isinstance(one, dict) and isinstance(other, dict):
         assert one.keys() == other.keys()
-        for key in one.keys() - {"seconds", "total_s", "whole_s_estimate"}:
+        for key in one.keys() - {"seconds", "total_s", "whole_s_estimate", "runtime"}:
             alike(one[key], other[key])
     elif isinstance(one, list) and isinstance(other, list):
         assert len(one) == len(other)
@@ -70,6 +70,22 @@ def test_both_runtimes_give_the_same_answer(
     alike(ours, tagged(capsys, clip, "--model", graphs, "--runtime", "onnx", *options))
     alike(ours, tagged(capsys, clip, "--model", graphs, "--threads", 1, *options))
     assert ours["cost"]["macs"]
+    assert (ours["runtime"], ours["precision"]) == ("torch", "float32")
+
+
+@pytest.mark.parametrize("options", [(), ("--exit", "--budget", "3")])
+def test_openvino_gives_it_too_by_the_same_graphs(
+    graphs: Path, clip: Path, options: tuple[str, ...], capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("openvino", reason="openvino is not installed")
+    pair = [tagged(capsys, clip, "--model", graphs, "--runtime", by, *options) for by in ("onnx", "openvino")]
+    alike(*pair)
+    assert [one["runtime"] for one in pair] == ["onnx", "openvino"]
+    model = api.load(graphs, runtime="openvino", threads=1)
+    for answer in model.tag_many([clip] * 4, at_once=3, isolate=False):
+        assert [x.name for x in answer.labels] == [
+            x["name"] for x in tagged(capsys, clip, "--model", graphs)["labels"]
+        ]
 
 
 @pytest.mark.parametrize("options", [("--grid", "keyframe"), ("--grid", "auto", "--rough")])
@@ -91,6 +107,7 @@ def test_without_torch_there_is_an_answer(graphs: Path, sure_model: Path, clip: 
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["labels"]
     assert report.is_file()
+    assert "<dt>computed by</dt><dd>onnx, float32</dd>" in report.read_text(encoding="utf-8")
     done = run("tag", clip)
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["model"] == api.DEFAULT_MODEL
@@ -123,10 +140,13 @@ def test_what_needs_torch_names_the_extra(words: list[str], extra: str, clip: Pa
     assert done.stderr.count("avglance: ") == done.stderr.count("hint: ") == 1
 
 
+@pytest.mark.parametrize(("by", "library"), [("onnx", "onnxruntime"), ("openvino", "openvino")])
 @pytest.mark.parametrize("name", api.shipped_models())
-def test_the_graphs_of_shipped_models_answer_as_their_weights_do(name: str, clip: Path) -> None:
-    pytest.importorskip("onnxruntime", reason="onnxruntime is not installed: graphs cannot be run")
-    pair = [api.load(name, runtime=runtime, device="cpu") for runtime in ("torch", "onnx")]
+def test_the_graphs_of_shipped_models_answer_as_their_weights_do(
+    name: str, by: str, library: str, clip: Path
+) -> None:
+    pytest.importorskip(library, reason=f"{library} is not installed: graphs cannot be run")
+    pair = [api.load(name, runtime=runtime, device="cpu") for runtime in ("torch", by)]
     found = list(parity.compare(*pair, [clip]))
     assert len(found) > 3
     assert not [pair.wrong for pair in found if pair.wrong]
@@ -243,6 +263,29 @@ def test_runtimes_that_cannot_be_are_refused(
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
     with pytest.raises(MissingExtra, match="onnxruntime cannot be imported"):
         api.load(graphs, runtime="onnx")
+    monkeypatch.setitem(sys.modules, "openvino", None)
+    capsys.readouterr()
+    assert cli.main(["tag", str(clip), "--model", str(graphs), "--runtime", "openvino"]) == 5
+    assert "pip install 'avglance[openvino]'" in capsys.readouterr().err
+    assert cli.main(["tag", str(clip), "--runtime", "openvino", "--device", "cuda"]) == 2
+    assert cli.main(["tag", str(clip), "--runtime", "openvino", "--precision", "bf16"]) == 2
+
+
+def test_an_export_for_openvino_is_compared_by_it(
+    sure_model: Path, clip: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch
+) -> None:
+    pytest.importorskip("onnx", reason="onnx is not installed: graphs cannot be made")
+    pytest.importorskip("openvino", reason="openvino is not installed")
+    monkeypatch.chdir(tmp_path)
+    assert cli.main(["export", str(sure_model), "--to", "openvino", "--check"]) == 0
+    said = json.loads(capsys.readouterr().out)
+    assert (said["folder"], said["runtime"]) == ("sure-openvino", "openvino")
+    assert len(said["check"]) > 3
+    found = tagged(capsys, clip, "--model", "sure-openvino", "--runtime", "openvino")
+    assert found["runtime"] == "openvino"
+    monkeypatch.setitem(sys.modules, "openvino", None)
+    assert cli.main(["export", str(sure_model), "--to", "openvino", "--out", "other"]) == 5
+    assert not (tmp_path / "other").exists()
 
 
 def test_a_damaged_graph_is_refused(graphs: Path, clip: Path, tmp_path: Path, capsys) -> None:

@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
+import torch
 
 import avglance
 from avglance.app import precision
@@ -31,6 +32,16 @@ def test_finding_out_is_done_once(place: Path, monkeypatch: pytest.MonkeyPatch) 
     assert precision.found_out(system) == found
     with pytest.raises(pytest.fail.Exception):  # other networks, another question
         precision.found_out(build("tsn_nano", classes=3).eval())
+
+
+def test_each_kind_of_gpu_is_found_out_by_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+    device = torch.device("cuda", 1)
+    keys = []
+    for name in ("H100", "T4"):
+        monkeypatch.setattr(torch.cuda, "get_device_name", lambda at, name=name: f"{name} {at.index}")
+        keys.append(precision._device(device))
+    assert keys == ["cuda:H100 1", "cuda:T4 1"]
+    assert precision._device(torch.device("cpu")) == "cpu"
 
 
 @pytest.mark.parametrize("text", ["", "[1]", '{"x": 1}', "\x00"])
@@ -67,7 +78,11 @@ def test_what_is_asked_for_is_done(clip: Path, monkeypatch: pytest.MonkeyPatch) 
 def test_the_command_takes_it(clip: Path, capsys: pytest.CaptureFixture[str]) -> None:
     words = ["tag", str(clip), "--model", NANO, "--json", "--device", "cpu", "--precision"]
     assert main([*words, "bf16"]) == 0
-    assert json.loads(capsys.readouterr().out)["labels"]
+    said = json.loads(capsys.readouterr().out)
+    assert (said["runtime"], said["precision"]) == ("torch", "bf16")
+    assert main([*words, "float32"]) == 0
+    said = json.loads(capsys.readouterr().out)
+    assert (said["runtime"], said["precision"]) == ("onnx", "float32")
     assert main([*words, "bf17"]) == 2
 
 

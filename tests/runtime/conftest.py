@@ -1,4 +1,4 @@
-"""Graphs of small systems, run by onnxruntime."""
+"""Graphs of small systems, run by onnxruntime or openvino."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ def host_of():
     pytest.importorskip("onnxruntime", reason="onnxruntime is not installed: graphs cannot be run")
     from safetensors.torch import save
 
+    from avglance.runtime.graph import Graph
     from avglance.runtime.hosts import KINDS
-    from avglance.runtime.session import Graph
     from avglance.runtime.shared import share
     from avglance.systems.graphs import onnx_bytes, take_apart
 
-    def made(system):
+    def made(system, by="onnx"):
         parts = take_apart(system)
         weights = save({name: x.contiguous() for name, x in system.state_dict().items()})
         shared = share({name: onnx_bytes(name, stage) for name, stage in parts.graphs.items()}, weights)
         graphs = {
-            name: Graph(name, content, macs=parts.graphs[name].macs, weights=weights)
+            name: Graph(name, content, macs=parts.graphs[name].macs, weights=weights, by=by)
             for name, content in shared.items()
         }
         settings = json.loads(json.dumps(parts.settings))

@@ -64,7 +64,7 @@ def assert_alike(system, host, k, *, stop=None, view=checks.RecordingView, **ask
             np.testing.assert_allclose(other, one, rtol=1e-4, atol=1e-5, err_msg=name)
         else:
             assert np.array_equal(one, other), name
-    spent = [{stage: macs.tolist() for stage, macs in b.macs.items() if macs.any()} for b in (meter, bill)]
+    spent = [{stage: macs.tolist() for stage, macs in b.macs.items()} for b in (meter, bill)]
     assert spent[0] == spent[1]
     if view is checks.RecordingView:
         asked = [{kind: sorted(places) for kind, places in v.places.items()} for v in views]
@@ -80,6 +80,29 @@ def test_graphs_answer_as_their_system_does(name, changes, host_of):
     for k in (1, 4, checks.T):
         assert_alike(system, host, k)
     assert_alike(system, host, 3, view=checks.LosingView)
+
+
+@pytest.mark.parametrize(("name", "changes"), [SYSTEMS[n] for n in (0, 2, 11, 15)])
+def test_openvino_answers_so_too(name, changes, host_of):
+    pytest.importorskip("openvino", reason="openvino is not installed")
+    system = small(name, changes)
+    host = host_of(system, by="openvino")
+    for k in (1, checks.T):
+        assert_alike(system, host, k)
+
+
+def test_what_has_no_pictures_is_billed_as_by_the_system(host_of):
+    system = checks.small_system("avgn_nano")
+    clips = checks.make_clips(2)
+    clips.visible[:] = False
+    meter, bill = Meter(2), Bill(2)
+    system.recognise(checks.view_of(system, clips), 2, meter=meter)
+    host_of(system).recognise(checks.view_of(system, clips), 2, bill=bill)
+    assert {stage: macs.tolist() for stage, macs in bill.macs.items()} == {
+        stage: macs.tolist() for stage, macs in meter.macs.items()
+    }
+    assert bill.macs["focus"].tolist() == [0, 0]
+    assert meter.seconds.keys() == bill.seconds.keys()
 
 
 @pytest.mark.parametrize("name", ["avgn", "avgn_nano"])
@@ -132,7 +155,8 @@ def test_encoders_with_padding_of_their_own_are_exported_too(host_of):
     "change",
     [
         {"patch": "everywhere"}, {"map": [1, 2]}, {"widths": {}}, {"order": [0, 0]}, {"more": 1},
-        {"patch": "random"}, {"corners": [[1]]}, {"order": None}, {"glance_pictures": 7},
+        {"patch": "random"}, {"corners": [[1]]}, {"order": None}, {"glance_pictures": 7}, {"map": [1, 2, -3]},
+        {"corners": [[2, 0]]}, {"widths": {"picture": 8, "sound": 2**40, "near": 8, "state": 0, "best": 8}},
     ],
     ids=lambda change: "-".join(change),
 )  # fmt: skip

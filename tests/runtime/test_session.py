@@ -1,7 +1,8 @@
-"""The library behind the graphs keeps to itself."""
+"""The libraries behind the graphs keep to themselves."""
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -20,4 +21,33 @@ def test_a_tagged_video_leaves_nothing_behind_and_tells_nobody(tmp_path: Path) -
     given = {name: value for name, value in os.environ.items() if name != "ORT_DISABLE_TELEMETRY"}
     given |= {"XDG_CACHE_HOME": str(tmp_path), "HOME": str(tmp_path)}
     subprocess.run([sys.executable, "-m", "avglance", *words], env=given, check=True, capture_output=True)
+    assert not list(tmp_path.rglob("*"))
+
+
+TOLD = """import socket, sys
+def refuse(self, address, *rest):
+    sys.exit(f"a connection to {address}")
+socket.socket.connect = socket.socket.connect_ex = refuse
+socket.getaddrinfo = lambda *where, **how: sys.exit(f"a look for {where}")
+from avglance.app.cli import main
+code = main(sys.argv[1:])
+import openvino.tools.ovc.telemetry_utils as told
+assert told.tm.__name__.endswith("telemetry_stub"), told.tm
+assert "openvino_telemetry" not in sys.modules
+sys.exit(code)
+"""
+
+
+def test_openvino_leaves_nothing_behind_and_tells_nobody(tmp_path: Path) -> None:
+    """Its import would count itself in a file at home and send that: the package for that is never loaded."""
+    pytest.importorskip("openvino", reason="openvino is not installed")
+    sample = Path(avglance.__file__).parent / "samples" / "glanceworld.mp4"
+    words = ["tag", str(sample), "--model", "avgn_nano.glanceworld", "--runtime", "openvino", "--quiet"]
+    ci = ("CI", "TF_BUILD", "JENKINS_URL")  # where these say that it is a test, it keeps quiet by itself
+    given = {name: value for name, value in os.environ.items() if name not in ci}
+    given |= {"XDG_CACHE_HOME": str(tmp_path), "HOME": str(tmp_path), "LOCALAPPDATA": str(tmp_path)}
+    command = [sys.executable, "-c", TOLD, *words, "--in-process"]
+    done = subprocess.run(command, env=given, capture_output=True, text=True, timeout=300, check=False)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["runtime"] == "openvino"
     assert not list(tmp_path.rglob("*"))

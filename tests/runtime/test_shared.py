@@ -9,7 +9,7 @@ import pytest
 from safetensors.numpy import save
 
 from avglance.errors import CheckpointError
-from avglance.runtime.session import Graph
+from avglance.runtime.graph import Graph
 from avglance.runtime.shared import WEIGHTS, places, share
 
 onnx = pytest.importorskip("onnx", reason="onnx is not installed: graphs cannot be made")

@@ -100,8 +100,9 @@ def load(
         device: auto, cpu, cuda or mps.
         grid: when it looks at snippets, ``exact``, ``keyframe`` or ``auto`` (``ViewSettings``), unless a
             call says otherwise; None: as it was trained.
-        runtime: torch, onnx (graphs that `avglance export` made; no torch is needed), or auto: the graphs
-            where the folder has them, unless the device is a GPU or, being auto, may be one.
+        runtime: torch; onnx or openvino (what runs the graphs that `avglance export` made; no torch is
+            needed); or auto: onnx where the folder has graphs, unless the device is a GPU or, being auto,
+            may be one.
         threads: to compute with, 0: as many as fit.
         precision: of the encoders, ``float32``, ``bf16`` (by torch alone), or ``auto``: what is
             quicker here, where torch answers.
@@ -132,6 +133,8 @@ class Model:
         max_budget: the largest budget it can spend.
         trained_grid: when it looked at snippets in training.
         grid: when it does so now.
+        runtime: what computes: torch, onnx or openvino.
+        precision: of its encoders, float32 or bf16.
     """
 
     def __init__(self, loaded: LoadedModel | LoadedGraphs, *, grid: Grid | None = None) -> None:
@@ -147,6 +150,7 @@ class Model:
         self.grid: Grid = grid or self.trained_grid
         self._judge, self._exits = found_out(loaded)
         self.label_mode: Labels = self._judge.labels
+        self.runtime, self.precision = runtimes.computing(loaded.system)
         self._plans: dict[str, Plan] = {}
 
     @property
@@ -281,6 +285,7 @@ class Model:
 
         Raises:
             ArgumentError: a value is outside what is allowed (before the first file is opened).
+            Exception: what ``sources`` raise, behind the answers of those before.
         """
         asked: dict[str, Any] = {"budget": budget, "exit_early": exit_early, "top": top, "grid": grid}
         for answer in self.look_many(sources, isolate=isolate, at_once=at_once, **asked, **reading):
@@ -355,6 +360,8 @@ class Model:
             reader=reader_name(),
             toy=self.toy,
             label_mode=self.label_mode,
+            runtime=self.runtime,
+            precision=self.precision,
         )
 
     def _spans(

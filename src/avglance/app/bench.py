@@ -23,6 +23,9 @@ if TYPE_CHECKING:
     import torch
 
     from avglance.evaluation.rivals import Setting
+    from avglance.runtime import Host
+    from avglance.systems.base import System
+    from avglance.views import Bill, FileView
 
 DONE, UNREADABLE, SOME_FAILED = 0, 3, 6
 SCHEMA = "avglance.bench/1"
@@ -86,6 +89,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--device", default="cpu", choices=("auto", "cpu", "cuda", "mps"), help="where (default: cpu)"
     )
+    parser.add_argument(
+        "--runtime",
+        default="auto",
+        choices=("auto", "torch", "onnx", "openvino"),
+        help="what computes ours, as for `avglance tag`: in bf16 torch (default: auto)",
+    )
     parser.add_argument("--threads", type=int, default=0, metavar="N", help="threads (default: all)")
     parser.add_argument("--out", type=Path, metavar="FILE.json", help="write the figures")
     parser.add_argument("--plot", type=Path, metavar="FILE.png", help="draw them (svg or png)")
@@ -107,13 +116,21 @@ def run(args: argparse.Namespace) -> int:
     if args.out is not None:
         evals.write_json(args.out, found)
     if args.plot is not None:
-        from avglance.app.bench_plot import write_plot
-
-        write_plot(found, args.plot)
+        _plot(found, args.plot)
     print(json.dumps(found) if args.json else table(found, Ink(sys.stdout)), flush=True)
     if not found["failures"]:
         return DONE
     return SOME_FAILED if found["files"] else UNREADABLE
+
+
+def _plot(found: dict[str, Any], path: Path) -> None:
+    """Draw what was raced for, if anything was."""
+    from avglance.app.bench_plot import write_plot
+
+    if found["files"]:
+        write_plot(found, path)
+    else:
+        sys.stderr.write(f"avglance: {clean(path)}: no file could be read, so there is nothing to draw\n")
 
 
 def check_values(args: argparse.Namespace) -> None:
@@ -168,6 +185,7 @@ def race(args: argparse.Namespace, files: Sequence[Path]) -> dict[str, Any]:
     import torch
 
     from avglance.app import api
+    from avglance.app.runtimes import computing
     from avglance.evaluation import clock
     from avglance.evaluation.rivals import RIVALS
 
@@ -175,7 +193,8 @@ def race(args: argparse.Namespace, files: Sequence[Path]) -> dict[str, Any]:
     if args.threads:
         torch.set_num_threads(args.threads)
     names, device = [OURS, *dict.fromkeys(args.against)], api.find_device(args.device)
-    setting = make_setting(args, device)
+    engine, random = find_ours(args, device)
+    setting = make_setting(args, device, engine)
     rivals = clock.build_rivals(names, setting, api.MODELS.parent / "samples" / "glanceworld.mp4")
     peak = clock.matrix_peak(args.precision, device)
     found: dict[str, Any] = {"files": [], "failures": []}
@@ -192,9 +211,10 @@ def race(args: argparse.Namespace, files: Sequence[Path]) -> dict[str, Any]:
         "machine": machine(torch, peak),
         "setting": {
             "model": str(args.model),
-            "system": setting.system.name,
-            "random_weights": args.model in _systems(),
-            "snippets": setting.system.view_settings.snippets,
+            "system": engine.name,
+            "random_weights": random,
+            "runtime": computing(engine)[0],
+            "snippets": engine.view_settings.snippets,
             **{name: getattr(args, name) for name in ("budget", "grid", "precision", "rounds")},
         },
         "rivals": {name: RIVALS[name].words for name in names},
@@ -253,31 +273,56 @@ def _systems() -> dict[str, Any]:
     return {name: path for name, path in SYSTEMS.items() if name not in api.shipped_models()}
 
 
-def make_setting(args: argparse.Namespace, device: torch.device) -> Setting:
-    """How rivals are built; ours is loaded, or built with random weights.
+def find_ours(args: argparse.Namespace, device: torch.device) -> tuple[System | Host, bool]:
+    """Ours, made as quick as for ``avglance tag``, and whether its weights are random.
 
     Raises:
         CheckpointError: there is no such model.
-        ArgumentError: it cannot look so often.
+        ArgumentError: its runtime cannot compute so.
+        MissingExtra: that is not installed.
     """
     import torch
 
-    from avglance.app import api
-    from avglance.evaluation.rivals import Setting
+    from avglance.app import api, runtimes
+    from avglance.app.precision import prepare
     from avglance.systems import build
-    from avglance.systems.store import load_model
 
     if args.model in _systems() and not os.path.isdir(args.model):
+        if args.runtime not in ("auto", "torch"):
+            hint = "name a model that has graphs, or --runtime torch"
+            raise ArgumentError(f"{args.model} with random weights has no graphs", where="bench", hint=hint)
         torch.manual_seed(0)
         system = build(args.model, classes=200).eval().to(device)
-    else:
-        try:
-            system = load_model(api.find_model(args.model), device=str(device)).system.eval()
-        except CheckpointError as error:
-            hint = f"{error.hint}; or a system: {', '.join(_systems())}"
-            raise CheckpointError(error.what, where=error.where, hint=hint) from error
-    system.check_budget(args.budget)
-    return Setting(system, args.budget, args.grid, args.precision, device, args.threads)
+        prepare(system, args.precision)
+        return system, True
+    try:
+        folder = api.find_model(args.model)
+    except CheckpointError as error:
+        hint = f"{error.hint}; or a system: {', '.join(_systems())}"
+        raise CheckpointError(error.what, where=error.where, hint=hint) from error
+    how = {name: getattr(args, name) for name in ("runtime", "device", "threads", "precision")}
+    return runtimes.load(folder, **how).system, False
+
+
+def make_setting(args: argparse.Namespace, device: torch.device, ours: System | Host) -> Setting:
+    """How rivals are built.
+
+    Raises:
+        ArgumentError: ours cannot look so often.
+    """
+    from avglance.app.runtimes import recognise
+    from avglance.evaluation.rivals import Setting
+
+    if args.budget > ours.max_k:
+        hint = f"choose 1 to {ours.max_k}"
+        what = f"a budget of {args.budget} moments is outside [1, {ours.max_k}]"
+        raise ArgumentError(what, where=ours.name, hint=hint)
+
+    def answer(view: FileView, k: int) -> Bill:
+        return recognise(ours, view, k, None)[1]
+
+    views = ours.view_settings
+    return Setting(answer, views, args.budget, args.grid, args.precision, device, args.threads)
 
 
 # ---- a process for each ----
@@ -314,7 +359,7 @@ def _alone(args: argparse.Namespace) -> dict[str, Any]:
         torch.set_num_threads(args.threads)
     device = api.find_device(args.device)
     return {"import_s": import_s} | clock.alone(
-        args.inputs[0], args.alone, lambda: make_setting(args, device)
+        args.inputs[0], args.alone, lambda: make_setting(args, device, find_ours(args, device)[0])
     )
 
 
@@ -324,7 +369,7 @@ def _alone(args: argparse.Namespace) -> dict[str, Any]:
 def options(args: argparse.Namespace) -> list[str]:
     """The options that shape the figures, as words."""
     words = ["--model", str(args.model)]
-    for name in ("budget", "grid", "precision", "device", "threads"):
+    for name in ("budget", "grid", "precision", "device", "runtime", "threads"):
         words += [f"--{name}", str(getattr(args, name))]
     return words
 

@@ -30,8 +30,8 @@ def _head(found: dict[str, Any], ink: Ink) -> list[str]:
     return [
         f"{ink(clean(s['model']), 'bold')} ({weights}): K = {s['budget']} of T = {s['snippets']}, "
         f"grid {s['grid']}; weights of the others are random",
-        f"  all in {s['precision']} on {m['cores']} cores, {m['torch_threads']} threads; "
-        f"its matrix peak here: {m['peak_gmacs_s']:.0f} GMAC/s",
+        f"  all in {s['precision']}, ours by {s['runtime']}, on {m['cores']} cores, "
+        f"{m['torch_threads']} threads; its matrix peak here: {m['peak_gmacs_s']:.0f} GMAC/s",
     ]
 
 

@@ -23,11 +23,18 @@ FINE, BROKEN = 0, 5
 OLDEST_PYTHON = (3, 11)
 NEEDED = ("numpy", "av", "onnxruntime", "safetensors", "tqdm", "jinja2", "pillow")
 TORCH = ("torch", "torchvision", "timm")  # to train, to export, and for a GPU: all of them or none
-OPTIONAL = {"accelerate": "train", "onnx": "export", "matplotlib": "report"}  # library -> its extra
+OPTIONAL = {  # library -> its extra
+    "accelerate": "train",
+    "onnx": "export",
+    "openvino": "openvino",
+    "matplotlib": "report",
+}
 _MODULES = {"pillow": "PIL"}
-_PROBES = {  # what is run beyond the import; its last line becomes the note
+_PROBES = {  # what is run in place of a bare import; its last line becomes the note
     "torch": "import torch\nprint(torch.__version__)",
     "torchvision": "import torchvision\nfrom torchvision.ops import nms\nprint(torchvision.__version__)",
+    "onnxruntime": "from avglance.runtime.session import imported\nimported()\nprint('')",
+    "openvino": "from avglance.runtime.openvino_session import imported\nimported()\nprint('')",
     "av": "import av\nprint('FFmpeg ' + str(getattr(av, 'ffmpeg_version_info', '')))",
 }
 _DEVICES = """import torch

@@ -17,14 +17,16 @@ from avglance.types import as_json
 
 if TYPE_CHECKING:
     from avglance.app.parity import Parity
-    from avglance.runtime import Manifest
+    from avglance.runtime import LoadedGraphs, Manifest
     from avglance.systems.graphs import Exported
     from avglance.systems.store import LoadedModel
 
 EPILOG = """FOLDER becomes the model with graphs beside its weights: `avglance tag --model FOLDER` answers
-with them through onnxruntime, and needs no torch for it. Each stage is a graph of its own; what is chosen
-(which moments, where in them, when to stop) is chosen outside, as by the model itself. --check compares both
-on a bundled sample and on FILE ..., and writes nothing where they differ."""
+with them through onnxruntime, or with --runtime openvino through openvino, and needs no torch for it. Each
+stage is a graph of its own; what is chosen (which moments, where in them, when to stop) is chosen outside, as
+by the model itself. Both read the same graphs: --to names the one that must be able to run them. --check
+compares its answers with the model's on a bundled sample and on FILE ..., and writes nothing where they
+differ."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -32,7 +34,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.epilog = EPILOG
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.add_argument("model", metavar="MODEL", help="shipped model or model folder")
-    parser.add_argument("--to", default="onnx", choices=("onnx",), help="kind of graphs (default: onnx)")
+    parser.add_argument(
+        "--to", default="onnx", choices=("onnx", "openvino"), help="what shall run them (default: onnx)"
+    )
     parser.add_argument(
         "--out", type=Path, metavar="FOLDER", help="where they shall be (default: MODEL-onnx, here)"
     )
@@ -49,13 +53,13 @@ def run(args: argparse.Namespace) -> int:
     """Export, check, write, say what was made; the exit code."""
     from avglance.app.api import find_model
     from avglance.app.tag import expand
-    from avglance.runtime import share, write_graphs
+    from avglance.runtime import load_graphs, share, write_graphs
     from avglance.systems.folder import WEIGHTS, check_free, files_of, write_whole
     from avglance.systems.graphs import onnx_bytes, take_apart
     from avglance.systems.store import load_model
 
     folder = find_model(args.model)
-    out = args.out or Path(f"{folder.resolve().name}-onnx")
+    out = args.out or Path(f"{folder.resolve().name}-{args.to}")
     check_free(out, args.force)
     loaded = load_model(folder)
     exported = take_apart(loaded.system)
@@ -69,8 +73,9 @@ def run(args: argparse.Namespace) -> int:
         write_graphs(temporary, manifest(loaded, exported), graphs)
 
     def check(temporary: Path) -> None:
+        made = load_graphs(temporary, by=args.to)
         if args.check is not None:
-            found.extend(checked(loaded, temporary, list(expand(args.check))))
+            found.extend(checked(loaded, made, list(expand(args.check))))
 
     try:
         write_whole(out, fill, check=check)
@@ -79,7 +84,8 @@ def run(args: argparse.Namespace) -> int:
         raise ArgumentError(f"cannot be written: {error.strerror}", where=str(out), hint=hint) from error
     sizes = {name: len(content) for name, content in graphs.items()}
     if args.json or not sys.stdout.isatty():
-        print(json.dumps({"folder": str(out), "bytes": sizes, "check": as_json(found)}))
+        said = {"folder": str(out), "runtime": args.to, "bytes": sizes, "check": as_json(found)}
+        print(json.dumps(said))
     else:
         print(text(out, sizes, found))
     return 0
@@ -106,19 +112,17 @@ def manifest(loaded: LoadedModel, exported: Exported) -> Manifest:
     )
 
 
-def checked(loaded: LoadedModel, folder: Path, files: list[Path]) -> list[Parity]:
-    """The comparison of a model with its graphs in a folder.
+def checked(loaded: LoadedModel, graphs: LoadedGraphs, files: list[Path]) -> list[Parity]:
+    """The comparison of a model with its graphs.
 
     Raises:
         CheckpointError: they do not answer alike.
         MediaError: a file cannot be read.
-        MissingExtra: there is no onnxruntime.
     """
     from avglance.app.api import Model
     from avglance.app.parity import SAMPLE, compare
-    from avglance.runtime import load_graphs
 
-    found = list(compare(Model(loaded), Model(load_graphs(folder)), [SAMPLE, *files]))
+    found = list(compare(Model(loaded), Model(graphs), [SAMPLE, *files]))
     wrong = [pair for pair in found if pair.wrong]
     if wrong:
         first = wrong[0]

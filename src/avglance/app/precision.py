@@ -17,6 +17,8 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 from avglance.errors import ArgumentError
 
 if TYPE_CHECKING:
+    import torch
+
     from avglance.systems.base import System
     from avglance.systems.encoders import Precision
 
@@ -91,8 +93,15 @@ def _key(system: System) -> str:
         for sense, net in encoders_of(system).items()
     ]
     sides = (system.view_settings.glance_side, system.view_settings.patch_side)
-    words = [platform.machine(), _processor(), torch.__version__, torch.get_num_threads(), system.device.type]
-    return " ".join(map(str, [*words, *sides, *nets]))
+    words = [platform.machine(), _processor(), torch.__version__, torch.get_num_threads()]
+    return " ".join(map(str, [*words, _device(system.device), *sides, *nets]))
+
+
+def _device(device: torch.device) -> str:
+    """What a device is; of CUDA's, which differ, its name too."""
+    import torch
+
+    return f"cuda:{torch.cuda.get_device_name(device)}" if device.type == "cuda" else device.type
 
 
 def _processor() -> str:

@@ -240,6 +240,7 @@ def as_record(result: Recognition | Failure) -> dict[str, Any]:
     record |= {"duration_s": result.duration_s, "audio": condition.audio, "coverage": condition.coverage}
     record |= {"reasons": as_json(condition.reasons), "model": result.model, "system": result.system}
     record |= {"weights_sha256": result.weights_sha256, "reader": result.reader}
+    record |= {"runtime": result.runtime, "precision": result.precision}
     return dict(_finite(record))
 
 

@@ -5,14 +5,14 @@ from __future__ import annotations
 from importlib.util import find_spec
 from pathlib import Path
 from shutil import which
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from avglance.app.precision import Asked, prepare
 from avglance.errors import ArgumentError, MissingExtra
-from avglance.runtime import Decision, Host, LoadedGraphs, has_graphs, load_graphs
+from avglance.runtime import BY, Decision, Host, LoadedGraphs, has_graphs, load_graphs
 from avglance.runtime.choosing import softmax
 from avglance.views import Bill, FileView
 
@@ -20,11 +20,12 @@ if TYPE_CHECKING:
     import torch
 
     from avglance.systems import base
+    from avglance.systems.encoders import Precision
     from avglance.systems.store import LoadedModel
-    from avglance.types import Stopping
+    from avglance.types import Runtime, Stopping
 
 DEVICES = ("auto", "cpu", "cuda", "mps")
-RUNTIMES = ("auto", "torch", "onnx")
+RUNTIMES = ("auto", "torch", *BY)
 
 
 def find_device(device: str = "auto") -> torch.device:
@@ -48,8 +49,8 @@ def find_device(device: str = "auto") -> torch.device:
 
 def find_runtime(
     folder: Path, runtime: str = "auto", device: str = "auto", *, brief: bool = False
-) -> Literal["torch", "onnx"]:
-    """A runtime by name; ``auto`` is the graphs where the folder has them, unless a GPU may be meant.
+) -> Runtime:
+    """A runtime by name; ``auto`` is onnx where the folder has graphs, unless a GPU may be meant.
 
     Graphs compute in 32 bits: where encoders are to be ``brief``, in 16, it is torch.
 
@@ -65,14 +66,10 @@ def find_runtime(
     if device not in DEVICES:
         raise ArgumentError(f"device must be one of {', '.join(DEVICES)}, got {device!r}", where="load")
     on_cpu = device in ("auto", "cpu")
-    if runtime == "onnx":
-        if brief:
-            hint = "--runtime torch, or --precision float32"
-            raise ArgumentError("the runtime onnx computes in float32, not in bf16", where="load", hint=hint)
-        if not on_cpu:
-            what, hint = f"the runtime onnx computes on the CPU, not on {device}", f"take torch for {device}"
-            raise ArgumentError(what, where="load", hint=hint)
-        return "onnx"
+    for by in BY:
+        if runtime == by:
+            _check_graphs(by, device, brief=brief)
+            return by
     has_torch, graphs = find_spec("torch") is not None, has_graphs(folder)
     for_gpu = device == "auto" and has_torch and which("nvidia-smi") is not None
     if runtime == "auto" and graphs and on_cpu and not for_gpu and not brief:
@@ -82,6 +79,16 @@ def find_runtime(
         hint += "" if graphs else "; or `avglance export` where torch is: graphs run without"
         raise MissingExtra("torch is not installed, and this needs it", where=str(folder), hint=hint)
     return "torch"
+
+
+def _check_graphs(by: str, device: str, *, brief: bool) -> None:
+    """Refuse what graphs cannot do."""
+    if brief:
+        hint = "--runtime torch, or --precision float32"
+        raise ArgumentError(f"the runtime {by} computes in float32, not in bf16", where="load", hint=hint)
+    if device not in ("auto", "cpu"):
+        what, hint = f"the runtime {by} computes on the CPU, not on {device}", f"take torch for {device}"
+        raise ArgumentError(what, where="load", hint=hint)
 
 
 def load(
@@ -100,8 +107,9 @@ def load(
         CheckpointError: the model is damaged, or has no graphs.
         ArgumentError, MissingExtra: as ``find_runtime`` and ``find_device``.
     """
-    if find_runtime(folder, runtime, device, brief=precision == "bf16") == "onnx":
-        return load_graphs(folder, threads=threads)
+    found = find_runtime(folder, runtime, device, brief=precision == "bf16")
+    if found != "torch":
+        return load_graphs(folder, threads=threads, by=found)
     where = find_device(device)
     import torch
 
@@ -112,6 +120,16 @@ def load(
     loaded = load_model(folder, device=str(where))
     prepare(loaded.system, precision)
     return loaded
+
+
+def computing(system: base.System | Host) -> tuple[Runtime, Precision]:
+    """What computes the answers of a system, and in which precision its encoders do."""
+    if isinstance(system, Host):
+        return system.by, "float32"
+    from avglance.systems.encoders import Brief, encoders_of
+
+    brief = any(isinstance(net, Brief) for net in encoders_of(system).values())
+    return "torch", "bf16" if brief else "float32"
 
 
 def recognise(

@@ -81,9 +81,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--runtime",
         default="auto",
-        choices=("auto", "torch", "onnx"),
-        help="what computes: torch, or onnx (graphs beside the weights, no torch needed); default: "
-        "the graphs where the model has them, unless the device is a GPU",
+        choices=("auto", "torch", "onnx", "openvino"),
+        help="what computes: torch, or with the graphs beside the weights onnx or openvino, which need no "
+        "torch; default: onnx where the model has graphs, unless the device is a GPU",
     )
     parser.add_argument(
         "--threads", type=int, default=0, metavar="N", help="threads (default: as many as fit)"

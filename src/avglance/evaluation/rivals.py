@@ -22,10 +22,9 @@ from avglance.errors import MissingExtra
 from avglance.media import Frame, VideoReader, frames_through
 from avglance.parts.encoders import Pixels, TimmEncoder
 from avglance.parts.fold import folded
-from avglance.parts.meter import Meter, row_macs
-from avglance.systems.base import System
-from avglance.systems.encoders import Precision, quick, quicken, short_weights
-from avglance.views import FileView, Grid, ViewSettings, snippet_centres, source_square
+from avglance.parts.meter import row_macs
+from avglance.systems.encoders import Precision, quick, short_weights
+from avglance.views import Bill, FileView, Grid, ViewSettings, snippet_centres, source_square
 
 SQUARE = ViewSettings(snippets=16, resize_side=256, source_side=224, glance_side=224, patch_side=224)
 CLASSES = 200
@@ -65,32 +64,39 @@ class Rival(Protocol):
         """
 
 
+Answer = Callable[[FileView, int], Bill]
+
+
 @dataclass(frozen=True)
 class Ours:
-    """A system of ours as ``avglance tag`` runs it, decoding in this process."""
+    """A system of ours as ``avglance tag`` runs it, decoding in this process.
 
-    system: System
+    Args:
+        answer: for the one video of a view, with so many looks: what it cost.
+        view: how it wants its videos.
+        k: looks.
+        threads: of the decoder, 0: as many as fit.
+    """
+
+    answer: Answer
+    view: ViewSettings
     k: int
-    grid: Grid
     threads: int = 0
-    rough: bool = False
 
     def look(self, path: str | Path) -> Look:
         """See ``Rival``."""
-        settings, meter = replace(self.system.view_settings, grid=self.grid), Meter(1)
         start = time.perf_counter()
-        with FileView([path], settings, threads=self.threads, rough=self.rough) as view:
+        with FileView([path], self.view, threads=self.threads) as view:
             if view.errors[0] is not None:
                 raise view.errors[0]
-            with torch.inference_mode():
-                self.system.recognise(view, self.k, meter=meter).scores.cpu()
+            spent = self.answer(view, self.k)
             whole = time.perf_counter() - start
-            seconds = meter.seconds | {"decode": float(view.decode_s[0])}
+            seconds = spent.seconds | {"decode": float(view.decode_s[0])}
             return Look(
                 seconds | {"rest": max(whole - sum(seconds.values()), 0.0)},
                 int(view.frames_delivered[0]),
                 int(view.frames_decoded[0]),
-                int(meter.total_macs[0]),
+                int(spent.total_macs[0]),
                 tuple(map(float, view.times[0][view.visible[0]])),
             )
 
@@ -265,7 +271,8 @@ class Setting:
     """How every rival is built; networks that several share are built once.
 
     Args:
-        system: ours.
+        answer: ours (``Ours``).
+        view: how ours wants its videos.
         k: its looks.
         grid: on which it looks.
         precision: of all.
@@ -273,7 +280,8 @@ class Setting:
         threads: of the decoder.
     """
 
-    system: System
+    answer: Answer
+    view: ViewSettings
     k: int
     grid: Grid
     precision: Precision
@@ -289,13 +297,7 @@ class Setting:
 
 
 def _ours(s: Setting, *, grid: Grid | None = None) -> Rival:
-    s.net("ours", lambda: _quick(s))
-    return Ours(s.system, s.k, grid or s.grid, s.threads)
-
-
-def _quick(s: Setting) -> System:
-    quicken(s.system, s.precision)
-    return s.system
+    return Ours(s.answer, replace(s.view, grid=grid or s.grid), s.k, s.threads)
 
 
 def _pictures(s: Setting, times: Callable[[float], NDArray[np.float64]], *, through: bool = False) -> Rival:

@@ -12,11 +12,14 @@ from avglance.runtime.folder import (
     read_graphs,
     write_graphs,
 )
+from avglance.runtime.graph import BY, By
 from avglance.runtime.hosts import Host, LoadedGraphs, load_graphs
 from avglance.runtime.shared import share
 
 __all__ = [
+    "BY",
     "GRAPHS",
+    "By",
     "Decision",
     "GraphEntry",
     "GraphFolder",

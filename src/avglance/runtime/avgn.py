@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from avglance.errors import ArgumentError
+from avglance.errors import ArgumentError, CheckpointError
 from avglance.runtime.avgn_settings import AVGNHostSettings
 from avglance.runtime.choosing import (
     Decision,
@@ -33,7 +33,7 @@ from avglance.runtime.choosing import (
     spread,
     unordered,
 )
-from avglance.runtime.session import Graph
+from avglance.runtime.graph import AGAIN, Graph
 from avglance.types import Labels, Stopping
 from avglance.views import (
     EVERY,
@@ -109,10 +109,24 @@ class AVGNHost:
         """The outputs of a graph for rows of these videos; its seconds go to ``stage``."""
         graph = self.graphs[name]
         with bill.clock(stage):
-            found = graph(**inputs)
+            found = graph.checked(graph(**inputs), len(rows), self.shapes(name))
         for booked, macs in graph.macs.items():
             bill.add(booked, macs, rows)
         return found
+
+    def shapes(self, name: str) -> list[tuple[int | None, ...]]:
+        """What a row of each output of a graph is."""
+        s, classes, T = self.settings, (self.classes,), self.view.snippets
+        picture, sound, near, state, best = (
+            s.widths[key] for key in ("picture", "sound", "near", "state", "best")
+        )
+        shapes: dict[str, list[tuple[int | None, ...]]] = {
+            "glance_picture": [s.map, (picture,), classes], "glance_sound": [(sound,), classes],
+            "choose": [(T,), (T, picture), (T, sound)], "hear": [(None, None)],
+            "aim": [(2,), (state,)] if s.recurrent else [(2,)], "focus": [(near,), classes],
+            "answer": [classes, (best,)],
+        }  # fmt: skip
+        return shapes[name]
 
     # ---- glance and choose ----
 
@@ -304,9 +318,9 @@ class _Walk:
         close = np.zeros((*order.shape, host.classes), dtype=np.float32)
         with bill.clock("focus", self.view):
             rows = np.nonzero(looked)[0]
+            bill.add("focus", crop_macs(host.view.patch_side), rows)
             if len(rows):
                 patches = self.view.patches(np.stack([rows, order[looked]], axis=1), boxes[looked])
-                bill.add("focus", crop_macs(host.view.patch_side), rows)
                 near[looked], close[looked] = host.run("focus", "focus", bill, rows, patches=patches)
         with bill.clock("answer"):
             logits = self.classify(order, used, near, first)
@@ -333,9 +347,12 @@ class _Walk:
         maps = self.seen.map[rows, order[looked]]
         memory = self.memory[rows] if s.whole_video else self.memory[rows, order[looked]][:, None]
         found = self.host.run("aim", "aim", self.bill, rows, map=maps, memory=memory, state=self.state[rows])
+        corner: Floats = found[0]
+        if ((corner < 0) | (corner > 1)).any():
+            graph = self.host.graphs["aim"]
+            raise CheckpointError("it aims outside the picture", where=graph.where, hint=AGAIN)
         if s.recurrent:
             self.state[rows] = found[1]
-        corner: Floats = found[0]
         return corner
 
     def classify(self, order: Order, used: Mask, near: Floats, first: int) -> Floats:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from avglance.errors import ArgumentError
+from avglance.runtime.graph import check_widths
 
 PATCHES = ("policy", "random", "centre", "whole", "none")
 
@@ -46,6 +47,9 @@ class AVGNHostSettings:
             raise ArgumentError(f"patch must be one of {', '.join(PATCHES)}, got {self.patch!r}")
         if len(self.map) != 3 or set(self.widths) != {"picture", "sound", "near", "state", "best"}:
             raise ArgumentError(f"map {self.map} and widths {self.widths} are not those of AVGN")
+        check_widths((*self.map, *self.widths.values()))
+        if not all(0 <= y <= 1 and 0 <= x <= 1 for y, x in self.corners):
+            raise ArgumentError("corners are fractions")
 
     @property
     def graphs(self) -> set[str]:

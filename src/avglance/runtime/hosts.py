@@ -10,7 +10,7 @@ from avglance.errors import ArgumentError, CheckpointError
 from avglance.runtime.avgn import AVGNHost
 from avglance.runtime.choosing import Decision
 from avglance.runtime.folder import GRAPHS, Manifest, read_graphs
-from avglance.runtime.session import Graph
+from avglance.runtime.graph import By, Graph
 from avglance.runtime.tsn import TSNHost
 from avglance.types import Labels, Stopping
 from avglance.views import Bill, View, ViewSettings
@@ -55,13 +55,14 @@ class Host:
         stops: whether it can stop looking when sure.
         toy: whether its classes are toys.
         labels: whether it gives a video one label or several.
+        by: what runs its graphs.
     """
 
-    def __init__(self, manifest: Manifest, loop: Loop, *, toy: bool = False) -> None:
+    def __init__(self, manifest: Manifest, loop: Loop, *, toy: bool = False, by: By = "onnx") -> None:
         self.name, self.classes, self.max_k = manifest.system, manifest.classes, manifest.max_k
         self.view_settings: ViewSettings = manifest.view
         self.labels: Labels = manifest.labels
-        self.toy, self.stops = toy, loop.stops
+        self.toy, self.stops, self.by = toy, loop.stops, by
         self._manifest, self._loop = manifest, loop
 
     def pictures(self, asked: int | None = None) -> int:
@@ -115,16 +116,17 @@ class LoadedGraphs:
     sha256: str
 
 
-def load_graphs(folder: str | Path, *, threads: int = 0) -> LoadedGraphs:
+def load_graphs(folder: str | Path, *, threads: int = 0, by: By = "onnx") -> LoadedGraphs:
     """The exported model of a folder.
 
     Args:
         folder: as ``avglance export`` writes it.
         threads: for one operation; 0: as many as fit.
+        by: what runs the graphs, onnxruntime or openvino.
 
     Raises:
         CheckpointError: something is missing, changed since it was written, or does not fit.
-        MissingExtra: there is no onnxruntime.
+        MissingExtra: what shall run them is not installed.
     """
     folder = Path(folder)
     found = read_graphs(folder)
@@ -132,8 +134,9 @@ def load_graphs(folder: str | Path, *, threads: int = 0) -> LoadedGraphs:
     if manifest.kind not in KINDS:
         what = f"made for a host loop called {manifest.kind!r}, which is not known"
         raise CheckpointError(what, where=str(folder / GRAPHS), hint="made by a newer version?")
+    how: dict[str, Any] = {"weights": found.weights, "threads": threads, "by": by, "folder": str(folder)}
     graphs = {
-        name: Graph(name, content, macs=manifest.graphs[name].macs, weights=found.weights, threads=threads)
+        name: Graph(name, content, macs=manifest.graphs[name].macs, **how)
         for name, content in found.graphs.items()
     }
     kind = KINDS[manifest.kind]
@@ -144,5 +147,5 @@ def load_graphs(folder: str | Path, *, threads: int = 0) -> LoadedGraphs:
     except (ArgumentError, KeyError, TypeError, ValueError, AttributeError) as error:
         what = f"its settings do not fit {manifest.kind} ({error!r})"
         raise CheckpointError(what, where=str(folder / GRAPHS)) from error
-    host = Host(manifest, loop, toy=bool(found.card.get("toy", False)))
+    host = Host(manifest, loop, toy=bool(found.card.get("toy", False)), by=by)
     return LoadedGraphs(host, found.classes, found.card, folder, manifest.weights_sha256)

@@ -8,7 +8,7 @@ import numpy as np
 
 from avglance.errors import ArgumentError
 from avglance.runtime.choosing import Decision, along, probabilities, spread, unordered
-from avglance.runtime.session import Graph
+from avglance.runtime.graph import Graph, check_widths
 from avglance.types import Labels, Stopping
 from avglance.views import LOGMEL_MACS, Bill, View, ViewSettings, ask_all, expect_pictures
 
@@ -28,6 +28,7 @@ class TSNHost:
         labels: Labels = "one",
     ) -> None:
         self.listen, self.widths = bool(settings["listen"]), dict(settings["widths"])
+        check_widths(self.widths[sense] for sense in ("picture", "sound"))
         self.graphs, self.view, self.classes, self.labels = graphs, view, classes, labels
         for name in ("focus_picture", "answer", *(("focus_sound",) if self.listen else ())):
             if name not in graphs:
@@ -52,8 +53,9 @@ class TSNHost:
         """Features (B, T, D) of one sense where the mask ``at`` is set, zeros elsewhere."""
         if not len(rows):
             return np.zeros((*at.shape, self.widths[sense]), dtype=np.float32)
-        found = self.graphs[name](**{f"{sense}s": rows})[0]
-        for stage, macs in self.graphs[name].macs.items():
+        graph = self.graphs[name]
+        (found,) = graph.checked(graph(**{f"{sense}s": rows}), len(rows), [(self.widths[sense],)])
+        for stage, macs in graph.macs.items():
             bill.add(stage, macs, np.nonzero(at)[0])
         return spread(found, at)
 
@@ -82,9 +84,9 @@ class TSNHost:
             some = visible | audible
             used = some | ~some.any(axis=1, keepdims=True)
             graph, rows = self.graphs["answer"], np.nonzero(used)[0]
-            (logits,) = graph(
-                picture=picture[used], sound=sound[used], visible=visible[used], audible=audible[used]
-            )
+            given = {"picture": picture, "sound": sound, "visible": visible, "audible": audible}
+            said = graph(**{name: x[used] for name, x in given.items()})
+            (logits,) = graph.checked(said, len(rows), [(self.classes,)])
             for stage, macs in graph.macs.items():
                 bill.add(stage, macs, rows)
             each = spread(logits, used)

@@ -1,4 +1,4 @@
-"""AVGN before a view: the glance, and the close looks, all moments at once or one after another.
+"""AVGN after the glance: the close looks, all moments at once or one after another.
 
 One step is aim, focus and the answer after it. A moment depends on those before it alone (the policy's memory
 and the running maximum of the prefix classifier are handed on), so both ways give the same.
