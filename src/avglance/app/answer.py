@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from importlib import metadata
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -158,3 +159,8 @@ def sightings(view: FileView, decision: Decision) -> Sightings:
     visible = tuple(map(bool, view.visible[0]))
     unseen = sum(there and view.square(0, t) is None for t, there in enumerate(visible))
     return Sightings(tuple(seen), levels, visible, unseen)
+
+
+def reader_name() -> str:
+    """Which reader decoded: two decoders may show different frames for the same second."""
+    return f"pyav {metadata.version('av')}"

@@ -14,7 +14,6 @@ import time
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
 from dataclasses import replace
-from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -35,6 +34,7 @@ from avglance.app.answer import (
     moments,
     named,
     raise_failure,
+    reader_name,
     sightings,
 )
 from avglance.app.budget import Plan
@@ -391,11 +391,6 @@ def _opener(isolate: bool | Decoders, stack: ExitStack) -> Opener | None:
     if isinstance(isolate, Decoders):
         return isolate.open
     return stack.enter_context(Decoders()).open if isolate else None
-
-
-def reader_name() -> str:
-    """Which reader decoded: two decoders may show different frames for the same second."""
-    return f"pyav {metadata.version('av')}"
 
 
 def _bug(path: str | Path, error: Exception) -> Failure:

@@ -20,7 +20,6 @@ Settings and switches: ``avgn_settings``.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
@@ -37,7 +36,7 @@ from avglance.parts.policy import HeatmapPolicy, RecurrentPolicy, box_cell
 from avglance.parts.saliency import AVTeST, Saliency, pick_moments
 from avglance.systems.avgn_few import glance_at, with_few
 from avglance.systems.avgn_known import ask_beforehand
-from avglance.systems.avgn_looks import Looks, look_closely, random_corners
+from avglance.systems.avgn_looks import ORDERS, Glimpse, Looks, look_closely, random_corners
 from avglance.systems.avgn_losses import avgn_losses
 from avglance.systems.avgn_settings import AVGNSettings
 from avglance.systems.avgn_stages import avgn_stages
@@ -49,7 +48,6 @@ from avglance.systems.base import (
     along,
     behind,
     close_look_macs,
-    coarse_to_fine,
     flat_places,
     seeded_layers,
     spread,
@@ -59,33 +57,6 @@ from avglance.systems.encoders import build_encoder, freeze_encoders
 from avglance.systems.labels import mean_evidence, precise, start_at_share
 from avglance.types import Stopping
 from avglance.views import View, check_pictures
-
-
-@dataclass
-class Glimpse:
-    """What the glance leaves.
-
-    Attributes:
-        map: of each picture, zeros where invisible, shape (B, T, Dv, h, w).
-        picture: vectors, the learned one where invisible, shape (B, T, Dv).
-        sound: vectors, the learned one where inaudible, shape (B, T, Da).
-        visible: bool (B, T).
-        audible: bool (B, T).
-    """
-
-    map: Tensor
-    picture: Tensor
-    sound: Tensor
-    visible: Tensor
-    audible: Tensor
-
-
-def _shuffled(snippets: int) -> list[int]:
-    return torch.randperm(snippets, generator=torch.Generator().manual_seed(0)).tolist()
-
-
-ORDERS = {"time": lambda snippets: list(range(snippets)), "coarse": coarse_to_fine, "random": _shuffled}
-"""Snippet numbers in the orders that choose nothing."""
 
 
 class AVGN(System):

@@ -34,7 +34,8 @@ from avglance.views import (
 )
 
 if TYPE_CHECKING:
-    from avglance.systems.avgn import AVGN, Glimpse
+    from avglance.systems.avgn import AVGN
+    from avglance.systems.avgn_looks import Glimpse
 
 
 def glance_at(

@@ -16,8 +16,7 @@ from torch import Tensor, nn
 from avglance.parts.fusion import TEMPERATURE
 from avglance.parts.meter import row_macs
 from avglance.parts.policy import RecurrentPolicy
-from avglance.systems.avgn import ORDERS
-from avglance.systems.avgn_looks import random_corners
+from avglance.systems.avgn_looks import ORDERS, random_corners
 from avglance.systems.graphs import Encoded, Exported, StageGraph
 from avglance.views import MEL_BANDS, MEL_FRAMES
 

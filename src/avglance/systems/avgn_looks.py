@@ -13,12 +13,39 @@ import torch
 from torch import Tensor
 
 from avglance.parts.meter import Meter, Unmetered, crop_macs
-from avglance.systems.base import Steering, along, spread, sure_enough, to_tensor
+from avglance.systems.base import Steering, along, coarse_to_fine, spread, sure_enough, to_tensor
 from avglance.types import Stopping
 from avglance.views import View
 
 if TYPE_CHECKING:
-    from avglance.systems.avgn import AVGN, Glimpse
+    from avglance.systems.avgn import AVGN
+
+
+@dataclass
+class Glimpse:
+    """What the glance leaves.
+
+    Attributes:
+        map: of each picture, zeros where invisible, shape (B, T, Dv, h, w).
+        picture: vectors, the learned one where invisible, shape (B, T, Dv).
+        sound: vectors, the learned one where inaudible, shape (B, T, Da).
+        visible: bool (B, T).
+        audible: bool (B, T).
+    """
+
+    map: Tensor
+    picture: Tensor
+    sound: Tensor
+    visible: Tensor
+    audible: Tensor
+
+
+def _shuffled(snippets: int) -> list[int]:
+    return torch.randperm(snippets, generator=torch.Generator().manual_seed(0)).tolist()
+
+
+ORDERS = {"time": lambda snippets: list(range(snippets)), "coarse": coarse_to_fine, "random": _shuffled}
+"""Snippet numbers in the orders that choose nothing."""
 
 
 @dataclass

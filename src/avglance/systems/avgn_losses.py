@@ -33,7 +33,8 @@ from avglance.systems.avgn_few import some_pictures
 from avglance.systems.base import along, behind, coarse_to_fine, drop_videos, flat_places, unordered
 
 if TYPE_CHECKING:
-    from avglance.systems.avgn import AVGN, Glimpse
+    from avglance.systems.avgn import AVGN
+    from avglance.systems.avgn_looks import Glimpse
 
 FREE = Unmetered()
 
