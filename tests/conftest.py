@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import random
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -28,6 +29,12 @@ def _random_state():
     np.random.set_state(numpy)  # noqa: NPY002
     if torch and state is not None:
         torch.random.set_rng_state(state)
+
+
+def need(library: str) -> None:
+    """Skips where what runs graphs is not installed; a bare import of it would call home."""
+    if find_spec(library) is None:
+        pytest.skip(f"{library} is not installed: graphs cannot be run", allow_module_level=True)
 
 
 @pytest.fixture

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -61,6 +62,15 @@ def test_imports_only_point_down(file: Path) -> None:
             assert layer == "runtime", "only runtime knows onnxruntime"
         if parts[0] in ("torch", "timm", "accelerate"):
             assert layer not in NO_TORCH, f"{layer} must work on a machine without {parts[0]}"
+
+
+def test_no_test_imports_what_calls_home() -> None:
+    """onnxruntime and openvino are imported by the files alone that forbid them to: ``conftest.need``."""
+    for file in Path(__file__).parent.rglob("*.py"):
+        text = file.read_text(encoding="utf-8")
+        assert not re.search(r"importorskip\(.(onnxruntime|openvino)", text), file
+        names = {name.split(".")[0] for name in imported(ast.parse(text))}
+        assert not names & {"onnxruntime", "openvino"}, file
 
 
 def test_the_check_of_directions_sees_a_wrong_import() -> None:

@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
+from tests.conftest import need
 
 from avglance.app import bench
 from avglance.app.bench_table import columns, spread, table, times
@@ -97,7 +98,7 @@ def test_where_no_file_can_be_read_nothing_is_drawn(
 @pytest.mark.parametrize("runtime", ["auto", "openvino"])
 def test_ours_is_run_as_by_tag(runtime: str, clip: Path, capsys: pytest.CaptureFixture[str]) -> None:
     if runtime == "openvino":
-        pytest.importorskip("openvino", reason="openvino is not installed")
+        need("openvino")
     words = ["bench", str(clip), "--model", NANO, "--rounds", "1", "--no-alone", "--quiet", "--json"]
     words += ["--precision", "float32", "--runtime", runtime, "--against"]
     assert main(words) == 0

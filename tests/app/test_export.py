@@ -10,11 +10,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from tests.conftest import need
 
 import avglance
 from avglance.app import api, cli, parity, runtimes
 from avglance.errors import ArgumentError, MissingExtra
 from avglance.runtime import Host
+from avglance.runtime.session import imported
 from avglance.systems import selftest
 from avglance.systems.folder import SELFTEST
 
@@ -33,7 +35,7 @@ sys.exit(main(sys.argv[1:]))
 def graphs(sure_model: Path, clip: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A model with graphs, compared with its system, that knows when to stop."""
     pytest.importorskip("onnx", reason="onnx is not installed: graphs cannot be made")
-    pytest.importorskip("onnxruntime", reason="onnxruntime is not installed: graphs cannot be run")
+    need("onnxruntime")
     out = tmp_path_factory.mktemp("graphs") / "g"
     assert cli.main(["export", str(sure_model), "--out", str(out), "--check", str(clip)]) == 0
     return out
@@ -77,7 +79,7 @@ def test_both_runtimes_give_the_same_answer(
 def test_openvino_gives_it_too_by_the_same_graphs(
     graphs: Path, clip: Path, options: tuple[str, ...], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    pytest.importorskip("openvino", reason="openvino is not installed")
+    need("openvino")
     pair = [tagged(capsys, clip, "--model", graphs, "--runtime", by, *options) for by in ("onnx", "openvino")]
     alike(*pair)
     assert [one["runtime"] for one in pair] == ["onnx", "openvino"]
@@ -145,7 +147,7 @@ def test_what_needs_torch_names_the_extra(words: list[str], extra: str, clip: Pa
 def test_the_graphs_of_shipped_models_answer_as_their_weights_do(
     name: str, by: str, library: str, clip: Path
 ) -> None:
-    pytest.importorskip(library, reason=f"{library} is not installed: graphs cannot be run")
+    need(library)
     pair = [api.load(name, runtime=runtime, device="cpu") for runtime in ("torch", by)]
     found = list(parity.compare(*pair, [clip]))
     assert len(found) > 3
@@ -172,7 +174,8 @@ def test_a_gpu_that_may_be_meant_takes_torch(graphs: Path, monkeypatch: pytest.M
 
 
 def test_graphs_are_plain_onnx_files_that_share_the_weights(graphs: Path) -> None:
-    onnx, ort = pytest.importorskip("onnx"), pytest.importorskip("onnxruntime")
+    need("onnxruntime")
+    onnx, ort = pytest.importorskip("onnx"), imported()
     sizes = [file.stat().st_size for file in graphs.glob("*.onnx")]
     assert sum(sizes) < (graphs / "model.safetensors").stat().st_size / 4
     onnx.checker.check_model(graphs / "focus.onnx")
@@ -275,7 +278,7 @@ def test_an_export_for_openvino_is_compared_by_it(
     sure_model: Path, clip: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch
 ) -> None:
     pytest.importorskip("onnx", reason="onnx is not installed: graphs cannot be made")
-    pytest.importorskip("openvino", reason="openvino is not installed")
+    need("openvino")
     monkeypatch.chdir(tmp_path)
     assert cli.main(["export", str(sure_model), "--to", "openvino", "--check"]) == 0
     said = json.loads(capsys.readouterr().out)

@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 
 import pytest
+from tests.conftest import need
 
 
 @pytest.fixture(scope="session")
 def host_of():
     """From a system to the host loop of its graphs; skips where the libraries for that are missing."""
     pytest.importorskip("onnx", reason="onnx is not installed: graphs cannot be made")
-    pytest.importorskip("onnxruntime", reason="onnxruntime is not installed: graphs cannot be run")
+    need("onnxruntime")
     from safetensors.torch import save
 
     from avglance.runtime.graph import Graph

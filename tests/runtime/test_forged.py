@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from tests import checks
+from tests.conftest import need
 
 from avglance.errors import CheckpointError
 from avglance.runtime import load_graphs
@@ -89,7 +90,7 @@ STAGES = ("glance_picture", "glance_sound", "choose", "aim", "focus", "answer")
 def test_an_edited_graph_is_an_error_with_the_name_of_its_folder(
     stage: str, by: str, whole: Path, tmp_path: Path
 ) -> None:
-    pytest.importorskip({"onnx": "onnxruntime"}.get(by, by), reason="what runs graphs is not installed")
+    need({"onnx": "onnxruntime"}.get(by, by))
     content = (whole / f"{stage}.onnx").read_bytes()
     answer(whole, tmp_path / "good", stage, forged(whole, stage), by)
     spoilt = {
@@ -110,7 +111,7 @@ def test_an_edited_graph_is_an_error_with_the_name_of_its_folder(
 
 
 def test_a_policy_that_aims_outside_the_picture_is_refused(whole: Path, tmp_path: Path) -> None:
-    pytest.importorskip("onnxruntime", reason="onnxruntime is not installed")
+    need("onnxruntime")
     stage = "aim"
     for n, value in enumerate((-0.5, 1e9)):
         with pytest.raises(CheckpointError, match="aims outside"):
@@ -118,7 +119,7 @@ def test_a_policy_that_aims_outside_the_picture_is_refused(whole: Path, tmp_path
 
 
 def test_values_without_end_are_refused(whole: Path, tmp_path: Path) -> None:
-    pytest.importorskip("onnxruntime", reason="onnxruntime is not installed")
+    need("onnxruntime")
     for stage in STAGES:
         with pytest.raises(CheckpointError, match=f"graph {stage}: it gives what is no finite number"):
             answer(whole, tmp_path / stage, stage, forged(whole, stage, value=float("-inf")), "onnx")

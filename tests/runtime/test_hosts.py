@@ -7,6 +7,7 @@ import math
 import numpy as np
 import pytest
 from tests import checks
+from tests.conftest import need
 
 from avglance.errors import ArgumentError
 from avglance.parts.meter import Meter
@@ -84,7 +85,7 @@ def test_graphs_answer_as_their_system_does(name, changes, host_of):
 
 @pytest.mark.parametrize(("name", "changes"), [SYSTEMS[n] for n in (0, 2, 11, 15)])
 def test_openvino_answers_so_too(name, changes, host_of):
-    pytest.importorskip("openvino", reason="openvino is not installed")
+    need("openvino")
     system = small(name, changes)
     host = host_of(system, by="openvino")
     for k in (1, checks.T):

@@ -8,14 +8,14 @@ import subprocess
 import sys
 from pathlib import Path
 
-import pytest
+from tests.conftest import need
 
 import avglance
 
 
 def test_a_tagged_video_leaves_nothing_behind_and_tells_nobody(tmp_path: Path) -> None:
     """onnxruntime would write a device id into the cache folder, and a file of what it means to send."""
-    pytest.importorskip("onnxruntime", reason="onnxruntime is not installed")
+    need("onnxruntime")
     sample = Path(avglance.__file__).parent / "samples" / "glanceworld.mp4"
     words = ["tag", str(sample), "--model", "avgn_nano.glanceworld", "--runtime", "onnx", "--quiet"]
     given = {name: value for name, value in os.environ.items() if name != "ORT_DISABLE_TELEMETRY"}
@@ -40,7 +40,7 @@ sys.exit(code)
 
 def test_openvino_leaves_nothing_behind_and_tells_nobody(tmp_path: Path) -> None:
     """Its import would count itself in a file at home and send that: the package for that is never loaded."""
-    pytest.importorskip("openvino", reason="openvino is not installed")
+    need("openvino")
     sample = Path(avglance.__file__).parent / "samples" / "glanceworld.mp4"
     words = ["tag", str(sample), "--model", "avgn_nano.glanceworld", "--runtime", "openvino", "--quiet"]
     ci = ("CI", "TF_BUILD", "JENKINS_URL")  # where these say that it is a test, it keeps quiet by itself

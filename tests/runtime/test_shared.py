@@ -7,13 +7,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 from safetensors.numpy import save
+from tests.conftest import need
 
 from avglance.errors import CheckpointError
 from avglance.runtime.graph import Graph
 from avglance.runtime.shared import WEIGHTS, places, share
 
 onnx = pytest.importorskip("onnx", reason="onnx is not installed: graphs cannot be made")
-pytest.importorskip("onnxruntime", reason="onnxruntime is not installed: graphs cannot be run")
+need("onnxruntime")
 from onnx import TensorProto, helper, numpy_helper  # noqa: E402  (not where onnx is missing)
 
 LARGE = np.linspace(-1, 1, 80, dtype=np.float16).reshape(1, 80)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from safetensors.numpy import save
+from tests.conftest import need
 
 from avglance.errors import CheckpointError
 from avglance.runtime.graph import Graph
@@ -47,7 +48,7 @@ def test_the_numbers_are_put_inside(kept: type) -> None:
     assert tensor.data_location == TensorProto.DEFAULT
     assert np.array_equal(numpy_helper.to_array(tensor), LARGE.astype(kept))
     assert made_whole(whole, b"") == whole
-    pytest.importorskip("openvino", reason="openvino is not installed")
+    need("openvino")
     x = np.zeros((3, 80), np.float32)
     (said,) = Graph("g", content, macs={}, weights=weights, by="openvino")(x=x)
     assert np.array_equal(said, x + LARGE.astype(np.float32))
