@@ -66,6 +66,7 @@ def test_the_numbers_are_put_inside(kept: type) -> None:
     ids=lambda tensor: " ".join(entry.value for entry in tensor.external_data) or "nowhere",
 )  # fmt: skip
 def test_a_place_that_is_not_in_the_weights_is_refused(tensor: TensorProto) -> None:
+    need("openvino")
     with pytest.raises(ValueError, match="it names"):
         made_whole(graph_of(tensor), bytes(320))
     with pytest.raises(CheckpointError, match="openvino cannot run it") as error:
