@@ -212,6 +212,21 @@ def test_training_and_test_share_no_file(clips):
 # --- the folder -----------------------------------------------------------------------------------
 
 
+def test_every_class_is_in_both_parts_or_that_is_said(clips):
+    parts = [make_plan(clips[0], split, TOY) for split in ("validation", "fit")]
+    for part in parts:
+        assert {clip.label for clip in part.clips} == set(CLASSES)
+    groups = [{clip.group for clip in (*part.clips, *part.background)} for part in parts]
+    assert not groups[0] & groups[1]
+    table = clips[0].with_name("few.csv")
+    lines = clips[0].read_text().splitlines()
+    table.write_text("\n".join(line for line in lines if not line.startswith("ring/2")))
+    assert len(make_plan(table, "train", TOY).clips) == len(make_plan(clips[0], "train", TOY).clips) - 2
+    with pytest.raises(DataError, match="ring has no group for validation") as error:
+        make_plan(table, "validation", TOY)
+    assert "two groups of a class" in error.value.hint
+
+
 def test_the_folder_is_a_dataset(made, plan):
     dataset = read_dataset(made)
     assert (dataset.kind, dataset.classes, len(dataset)) == ("splice", CLASSES, VIDEOS)

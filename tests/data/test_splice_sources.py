@@ -11,7 +11,7 @@ from tests.data.splice_clips import write_clip
 
 from avglance.data import splice_sources as sources
 from avglance.data.splice_settings import Splice
-from avglance.data.splice_sources import Clip, choose_background, probe, read_clips, share_out
+from avglance.data.splice_sources import Clip, choose_background, hold_out, probe, read_clips, share_out
 from avglance.errors import ArgumentError, DataError
 
 HEAD = "path,label,group,split\n"
@@ -179,14 +179,33 @@ def test_of_what_trains_a_third_is_for_validation():
         Clip(Path(f"{n}.mp4"), f"{n}.mp4", "street", f"s{n // 2}", "background", "x", True, 0, 3, True)
         for n in range(40)
     ]
-    parts = {split: share_out(clips, split) for split in ("train", "test", "validation", "fit")}
-    groups = {split: {clip.group for clip in some} for split, some in parts.items()}
-    assert [len(groups[split]) for split in parts] == [13, 7, 4, 9]
-    assert groups["validation"] | groups["fit"] == groups["train"]
-    assert not groups["validation"] & groups["fit"]
-    assert sorted(clip.name for clip in parts["validation"] + parts["fit"]) == sorted(
-        clip.name for clip in parts["train"]
-    )
+    train, test = share_out(clips, "train"), share_out(clips, "test")
+    assert hold_out([], test, "test") == ([], test)
+    assert hold_out([], train, "train") == ([], train)
+    held, rest = (hold_out([], train, split)[1] for split in ("validation", "fit"))
+    groups = [{clip.group for clip in some} for some in (train, test, held, rest)]
+    assert [len(some) for some in groups] == [13, 7, 4, 9]
+    assert groups[2] | groups[3] == groups[0]
+    assert not groups[2] & groups[3]
+    assert sorted(clip.name for clip in held + rest) == sorted(clip.name for clip in train)
+
+
+def test_a_source_of_several_classes_and_of_background_is_never_in_both_parts():
+    rng = np.random.default_rng(0)
+    for salt in range(100):
+
+        def some(label, count, salt=salt, *, behind=False):
+            names = [f"{salt}/{n}" for n in rng.choice(20, count, replace=False)]
+            clip = Clip(Path("x"), "x", label, "", "train", "x", behind, 0, 3, True)
+            return [replace(clip, name=f"{label}{name}", group=name) for name in names]
+
+        events, behind = some("rain", 12) + some("wind", 12), some("street", 8, behind=True)
+        parts = [hold_out(events, behind, split) for split in ("validation", "fit")]
+        held, rest = ({clip.group for side in part for clip in side} for part in parts)
+        assert held
+        assert rest
+        assert not held & rest
+        assert sum(len(side) for part in parts for side in part) == len(events) + len(behind)
 
 
 def test_background_of_one_split_stays_in_it(folder):

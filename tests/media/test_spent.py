@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import random
+import threading
 import time
 from itertools import pairwise
 
 import pytest
 
+from avglance.errors import MediaError
 from avglance.media import spent
 from avglance.media.spent import Spans, Spent
 
@@ -118,3 +120,33 @@ def test_of_one_kind_a_few_hundred_texts_are_told():
     assert told[:2] == ["it jumps at 0 s", "it jumps at 1 s"]
     assert told[-2:] == ["more of this kind was met than is told", "memory"]
     assert len(told) == 202
+
+
+def test_two_tracks_at_work_at_once_spend_the_time_once(monkeypatch):
+    clock = [0.0]
+    monkeypatch.setattr(time, "perf_counter", lambda: clock[0])
+    both = Spent("x", limit_s=3.5)
+    inside, leave = threading.Event(), threading.Event()
+
+    def other():
+        with both.working():
+            inside.set()
+            leave.wait(5)
+
+    thread = threading.Thread(target=other)
+    with both.working():
+        clock[0] = 1.0
+        thread.start()
+        assert inside.wait(5)
+        clock[0] = 3.0
+        both.check_time()
+    both.check_time()  # the other is still at work: three seconds, not five
+    leave.set()
+    thread.join()
+    assert both.seconds == 3.0
+    clock[0] = 10.0
+    both.check_time()  # nobody was at work
+    with both.working():
+        clock[0] = 10.6
+        with pytest.raises(MediaError, match=r"longer than 3.5 s"):
+            both.check_time()

@@ -32,7 +32,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "data",
         metavar="DATA",
         type=Path,
-        help="dataset folder, folder of folders, or table; not what trained it",
+        help="dataset folder, folder of folders, or table; not what trained it. With --twin a model",
     )
     parser.add_argument("--twin", action="store_true", help="DATA is a calibrated model of the same kind")
     parser.add_argument(
@@ -57,6 +57,11 @@ def run(args: argparse.Namespace) -> int:
     """Calibrate, write the model, say what was found; the exit code."""
     if args.batch < 1:
         raise ArgumentError(f"--batch must be at least 1, got {args.batch}", where="calibrate")
+    unused = [name for name in ("split", "budget", "cache") if args.twin and getattr(args, name) is not None]
+    if unused:
+        raise ArgumentError(
+            f"--{unused[0]} means nothing with --twin, which asks no videos", where="calibrate"
+        )
     from avglance.app.api import find_device, find_model
     from avglance.systems.folder import check_free
     from avglance.systems.store import load_model, save_with_card
@@ -101,7 +106,7 @@ def _take_over(args: argparse.Namespace, loaded: Any) -> int:
             hint = "a twin is trained by the same command on a part of the data"
             raise ArgumentError(f"{args.data} has other {name}", where="calibrate --twin", hint=hint)
     found = {name: twin.card[name] for name in ENTRIES if name in twin.card}
-    if "calibration" not in found:
+    if not {"calibration", "unknown"} <= found.keys():
         hint = f"avglance calibrate {args.data} DATA --out FOLDER"
         raise ArgumentError(f"{args.data} is not calibrated", where="calibrate --twin", hint=hint)
     card = {name: value for name, value in loaded.card.items() if name not in ENTRIES}

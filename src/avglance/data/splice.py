@@ -115,26 +115,24 @@ def make_plan(
     parts = [part for some in each(probe, [*events, *behind], workers) for part in some]
     events, behind = [c for c in parts if not c.behind], [c for c in parts if c.behind]
     classes = tuple(sorted({clip.label for clip in events}))
-    mine = tuple(sorted(_shown(events, classes, split), key=_place))
-    here = {clip.label for clip in mine}
-    if not mine:
-        raise DataError(f"no clip of a class has the split {split}", where=str(clips))
+    side: Split = "test" if split == "test" else "train"
+    there = [clip for clip in events if clip.split == side]
+    if not there:
+        raise DataError(f"no clip of a class has the split {side}", where=str(clips))
+    shown, own = hold_out(there, share_out(behind, side), split)
+    mine, here = tuple(sorted(shown, key=_place)), {clip.label for clip in shown}
+    if lost := sorted({clip.label for clip in there} - here):
+        what, hint = f"{lost[0]} has no group for {split}", "two groups of a class that train are the fewest"
+        raise DataError(what, where=str(clips), hint=hint)
     if settings.decoys == "half" and len(here) < 3:
         what = f"half decoys take three classes, {split} has {len(here)}"
         raise ArgumentError(what, where=str(clips), hint="--decoys none, or clips of more classes")
-    own = tuple(share_out(behind, split))
     if not any(clip.sounds for clip in own):
-        hint = "two files with sound are the fewest: one for training and one for test"
+        hint = "two groups with sound are the fewest: one for training and one for test"
+        hint += "; three with a part for validation" if split in ("validation", "fit") else ""
         raise DataError(f"no background with sound for {split}", where=str(clips), hint=hint)
     longest = longest_piece(events, behind, settings.fps)
-    return Plan(settings, split, classes, mine, own, longest)
-
-
-def _shown(events: Sequence[Clip], classes: Sequence[str], split: Split) -> list[Clip]:
-    """The clips of classes that a split shows; of each class a part of the groups that train is held out."""
-    side = "test" if split == "test" else "train"
-    each = [[c for c in events if (c.label, c.split) == (label, side)] for label in classes]
-    return [clip for clips in each for clip in hold_out(clips, split)]
+    return Plan(settings, split, classes, mine, tuple(own), longest)
 
 
 def _place(clip: Clip) -> tuple[str, float]:

@@ -225,24 +225,38 @@ def share_out(background: Sequence[Clip], split: Split) -> list[Clip]:
 
     A clip that has a split keeps it. Of the other groups a third, by a hash of their names, is for test: of
     those that sound and of those of which no clip does. It depends on nothing else, so that two calls, one
-    for each split, share no group. Of what trains a third is for validation in the same way.
+    for each split, share no group.
     """
     loud = {clip.group for clip in background if clip.sounds}
     mine: list[Clip] = []
     for sounding in (True, False):
         some = [c for c in background if (c.group in loud) is sounding]
         test = _third([c for c in some if c.split == BACKGROUND], "")
-        here = [c for c in some if (c.split == "test" or c.group in test) is (split == "test")]
-        mine += hold_out(here, split)
+        mine += [c for c in some if (c.split == "test" or c.group in test) is (split == "test")]
     return sorted(mine, key=lambda clip: (clip.name, clip.start_s))
 
 
-def hold_out(clips: Sequence[Clip], split: Split) -> list[Clip]:
-    """Of clips that train those of ``validation``, a third of the groups, or the others, ``fit``; or all."""
+def hold_out(
+    clips: Sequence[Clip], background: Sequence[Clip], split: Split
+) -> tuple[list[Clip], list[Clip]]:
+    """Of what trains (clips of classes, background) the part that ``validation`` or ``fit`` shows; or all.
+
+    Of each class, of the background that sounds and of that which does not a third of the groups, by a hash
+    of their names, is for validation. A group that is in several of these is decided once, by the first of them.
+    """
     if split not in ("validation", "fit"):
-        return list(clips)
-    held = _third(clips, "validation")
-    return [clip for clip in clips if (clip.group in held) is (split == "validation")]
+        return list(clips), list(background)
+    loud = {clip.group for clip in background if clip.sounds}
+    parts = [[c for c in clips if c.label == label] for label in sorted({c.label for c in clips})]
+    parts += [[c for c in background if (c.group in loud) is sounding] for sounding in (True, False)]
+    held, decided = set[str](), set[str]()
+    for some in parts:
+        held |= _third([clip for clip in some if clip.group not in decided], "validation")
+        decided |= {clip.group for clip in some}
+    shown, behind = (
+        [c for c in side if (c.group in held) is (split == "validation")] for side in (clips, background)
+    )
+    return shown, behind
 
 
 def _third(clips: Sequence[Clip], salt: str) -> set[str]:

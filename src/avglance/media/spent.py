@@ -91,7 +91,7 @@ class _Met:
 class Spent:
     """Seconds and frames spent, and the damage met, shared by the tracks of one file.
 
-    Tracks may be at work in threads of their own: the seconds are those of all of them.
+    Tracks may be at work in threads of their own: the seconds are those in which any of them was.
     """
 
     where: str
@@ -104,6 +104,7 @@ class Spent:
     _texts: dict[str, int] = field(default_factory=dict)  # how many by kind
     _breaks: dict[str, Breaks | None] = field(default_factory=dict)  # by file: sound may have its own
     _since: dict[int, float] = field(default_factory=dict)  # by thread
+    _began: float = 0.0  # when the first of those at work did
     _lock: Any = field(default_factory=threading.RLock)
 
     @contextmanager
@@ -113,20 +114,27 @@ class Spent:
         if me in self._since:
             yield
             return
-        self._since[me] = time.perf_counter()
+        with self._lock:
+            now = time.perf_counter()
+            self._began = self._began if self._since else now
+            self._since[me] = now
         try:
             yield
         finally:
             with self._lock:
-                self.seconds += time.perf_counter() - self._since.pop(me)
+                del self._since[me]
+                if not self._since:
+                    self.seconds += time.perf_counter() - self._began
 
     def check_time(self) -> None:
         """Raise ``MediaError`` of kind ``timeout`` where a limit is used up."""
-        since = self._since.get(threading.get_ident())
-        now = 0.0 if since is None else time.perf_counter() - since
-        if self.seconds + now > self.limit_s:
+        with self._lock:
+            now = time.perf_counter()
+            whole = self.seconds + (now - self._began if self._since else 0.0)
+            seek = now - self._since.get(threading.get_ident(), now)
+        if whole > self.limit_s:
             what, setting = f"reading took longer than {self.limit_s:g} s", "max_decode_s"
-        elif now > self.seek_limit_s:
+        elif seek > self.seek_limit_s:
             what, setting = f"one seek took longer than {self.seek_limit_s:g} s", "max_seek_s"
         else:
             return
