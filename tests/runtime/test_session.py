@@ -51,3 +51,26 @@ def test_openvino_leaves_nothing_behind_and_tells_nobody(tmp_path: Path) -> None
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["runtime"] == "openvino"
     assert not list(tmp_path.rglob("*"))
+
+
+FREED = """import os, signal, subprocess, sys, time
+import avglance
+model = avglance.load("avgn_nano.glanceworld", runtime="openvino")
+assert model.tag(sys.argv[1]).runtime == "openvino"
+del model
+came = []
+signal.signal(signal.SIGTERM, lambda *_: came.append(1))
+kill = f"import os, signal; os.kill({os.getpid()}, signal.SIGTERM)"
+subprocess.run([sys.executable, "-c", kill], check=True)
+until = time.monotonic() + 20
+while not came and time.monotonic() < until:
+    time.sleep(0.01)
+sys.exit(0 if came else "no signal came")
+"""
+
+
+def test_a_signal_after_the_last_model_of_openvino_has_gone_is_only_a_signal() -> None:
+    """Its threads outlive its code for the processor, were that unloaded with the last model."""
+    need("openvino")
+    sample = Path(avglance.__file__).parent / "samples" / "glanceworld.mp4"
+    subprocess.run([sys.executable, "-c", FREED, str(sample)], check=True, capture_output=True)

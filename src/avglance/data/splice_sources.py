@@ -242,7 +242,7 @@ def hold_out(
     """Of what trains (clips of classes, background) the part that ``validation`` or ``fit`` shows; or all.
 
     Of each class, of the background that sounds and of that which does not a third of the groups, by a hash
-    of their names, is for validation. A group that is in several of these is decided once, by the first of them.
+    of their names, is for validation. A group that is in several of these is decided once, by the first.
     """
     if split not in ("validation", "fit"):
         return list(clips), list(background)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from functools import cache
 from typing import Any
 
 from numpy.typing import NDArray
@@ -37,6 +38,16 @@ def imported() -> Any:
     return openvino
 
 
+@cache
+def core(library: Any) -> Any:
+    """What compiles graphs; one for the life of the process.
+
+    With the last one it would unload its code for the processor, under threads that wait in it: the next
+    signal that woke one of them would end the process.
+    """
+    return library.Core()
+
+
 class OpenVINOSession:
     """A graph of openvino: see ``graph.Session``.
 
@@ -51,8 +62,7 @@ class OpenVINOSession:
     """
 
     def __init__(self, content: bytes, weights: bytes, threads: int) -> None:
-        ov = imported()
-        self._core, self._settings = ov.Core(), {
+        self._core, self._settings = core(imported()), {
             "PERFORMANCE_HINT": "LATENCY",
             "INFERENCE_PRECISION_HINT": "f32",  # or bf16, where the processor knows it
             "ENABLE_CPU_PINNING": False,  # decoding needs the cores
