@@ -70,6 +70,8 @@ class FileSnippets:
         self._coming: Ahead[tuple[float, NDArray[np.uint8] | None]] | None = None
         self._expected: set[float] = set()  # times of what is coming
         self._may_thread = reading.get("threads") != 1
+        # a process of its own answers one thing at a time, and what hangs takes it along: sound comes first
+        self._sound_first, self._waiting = opener is not None, list[float]()
 
     def close(self) -> None:
         """Let go of the file; what was decoded stays."""
@@ -109,15 +111,24 @@ class FileSnippets:
     def expect(self, snippets: Iterable[int]) -> None:
         """Begin to decode the pictures of these snippets in a thread, for ``see``; once a file.
 
-        Sound may be asked for meanwhile. They count as asked for: of two that share a lost picture the second
-        is not asked for any more. With one thread allowed nothing else happens.
+        Sound may be asked for meanwhile; where another process decodes, they begin after the first of it.
+        They count as asked for: of two that share a lost picture the second is not asked for any more. With one
+        thread allowed nothing else happens.
         """
         wanted = sorted(set(snippets))
         self.asked_pictures[wanted] = True
         todo = self._todo(wanted)
         if self._may_thread and self._coming is None and len(todo) > 1:
-            squares = self._squares_of(todo, self.reader.frames_at(todo))
-            self._coming, self._expected = Ahead(squares, "pictures"), set(todo)
+            self._waiting = todo
+            if not self._sound_first:
+                self._begin()
+
+    def _begin(self) -> None:
+        """Begin to decode what is expected, if anything waits for that."""
+        if self._waiting:
+            squares = self._squares_of(self._waiting, self.reader.frames_at(self._waiting))
+            self._coming, self._expected = Ahead(squares, "pictures"), set(self._waiting)
+            self._waiting = []
 
     def see(self, snippets: Iterable[int]) -> None:
         """Decode the pictures of these snippets, as far as they are not there yet."""
@@ -126,6 +137,7 @@ class FileSnippets:
         todo = self._todo(wanted)
         if not todo:
             return
+        self._begin()
         try:
             self._take_coming(todo)
             left = [time for time in todo if time not in self._expected]
@@ -191,6 +203,7 @@ class FileSnippets:
             return
         starts = np.array([self._starts[t] for t in todo], dtype=np.int64)
         clips, heard = self._read_clips(starts)
+        self._begin()
         mels = logmel(clips)
         power = np.square(clips, dtype=np.float64).sum(axis=1) / np.maximum(heard, 1)
         levels = np.maximum(10 * np.log10(np.maximum(power, 1e-30)), _FLOOR_DB)
