@@ -112,8 +112,8 @@ class FileSnippets:
         """Begin to decode the pictures of these snippets in a thread, for ``see``; once a file.
 
         Sound may be asked for meanwhile; where another process decodes, they begin after the first of it.
-        They count as asked for: of two that share a lost picture the second is not asked for any more. With one
-        thread allowed nothing else happens.
+        They count as asked for: of two that share a lost picture the second is not asked for any more. With
+        one thread allowed nothing else happens.
         """
         wanted = sorted(set(snippets))
         self.asked_pictures[wanted] = True
