@@ -30,7 +30,7 @@ def learned(**changes):
     step = torch.optim.AdamW(part.parameters(), 0.05)
     for _ in range(60):
         step.zero_grad()
-        part.loss(visual, sounds, labels).backward()
+        part.loss(part(visual, sounds), labels).backward()
         step.step()
     return part.eval()
 
@@ -77,19 +77,19 @@ def test_the_loss_is_that_of_both_and_of_each():
     by_hand = [
         torch.nn.functional.cross_entropy(soft_maximum(x), labels) for x in (seen + heard, seen, heard)
     ]
-    torch.testing.assert_close(part.loss(visual, sounds, labels), sum(by_hand))
-    torch.testing.assert_close(part.loss(visual, None, labels), by_hand[1])
+    torch.testing.assert_close(part.loss(part(visual, sounds), labels), sum(by_hand))
+    torch.testing.assert_close(part.loss(part(visual), labels), by_hand[1])
     part.alone = 0.0
-    torch.testing.assert_close(part.loss(visual, sounds, labels), by_hand[0])
+    torch.testing.assert_close(part.loss(part(visual, sounds), labels), by_hand[0])
 
 
 def test_several_labels_are_taught_as_yes_or_no():
     visual, sounds, labels, _ = planted(6)
     part = learned()
     several = torch.nn.functional.one_hot(labels, C).float()
-    loss = part.loss(visual, sounds, several)
+    loss = part.loss(part(visual, sounds), several)
     assert torch.isfinite(loss)
-    assert loss != part.loss(visual, sounds, labels)
+    assert loss != part.loss(part(visual, sounds), labels)
 
 
 def test_the_soft_maximum_lies_between_mean_and_maximum():
@@ -103,7 +103,8 @@ def test_the_soft_maximum_lies_between_mean_and_maximum():
 
 def test_gradients_are_finite_where_features_are_zero():
     visual, sounds = torch.zeros(2, T, DV, requires_grad=True), torch.zeros(2, T, DA)
-    SnippetEvidence(DV, DA, C).loss(visual, sounds, torch.tensor([0, 1])).backward()
+    part = SnippetEvidence(DV, DA, C)
+    part.loss(part(visual, sounds), torch.tensor([0, 1])).backward()
     assert torch.isfinite(visual.grad).all()
 
 

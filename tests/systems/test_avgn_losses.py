@@ -130,6 +130,23 @@ def test_lines_choose_by_the_labels_alone():
     assert "saliency" not in reached(system)
 
 
+def test_lines_are_asked_once_a_step_and_no_teacher_is():
+    system = checks.small_system("avgn_nano", chooser="evidence", teacher="heads").train()
+    asked = dict.fromkeys(("saliency", "saliency.usual_picture", "head_picture", "head_sound"), 0)
+
+    def count(name):
+        def hook(*_):
+            asked[name] += 1
+
+        return hook
+
+    for name in asked:
+        system.get_submodule(name).register_forward_hook(count(name))
+    losses(system, checks.make_clips(3, missing=False))
+    assert asked == dict.fromkeys(asked, 1), "the heads by their own losses alone"
+    assert system.saliency.usual_picture.num_batches_tracked == 1
+
+
 def test_lines_choose_in_a_system_that_does_not_hear():
     changes = {"hear_choose": False, "hear_aim": False, "hear_answer": False}
     system = checks.small_system("avgn_nano", chooser="evidence", **changes)

@@ -25,7 +25,8 @@ class SnippetEvidence(nn.Module):
 
     Shapes:
         in   visual (B, T, Dv), sounds (B, T, Da) or None (then pictures speak alone)
-        out  ``Saliency``: logits (B, T), class_logits (B, T, C); the tokens are the class logits too
+        out  ``Saliency``: logits (B, T), class_logits (B, T, C); the pairs are the logits of each sense, side
+             by side, (B, T, 2 C) or without sounds (B, T, C)
 
     Source: ours; multiple-instance learning with log-sum-exp pooling.
     """
@@ -59,8 +60,17 @@ class SnippetEvidence(nn.Module):
     def forward(self, visual: Tensor, sounds: Tensor | None = None) -> Saliency:
         """Saliency of (B, T) snippets."""
         seen, heard = self.speak(visual, sounds)
-        both = seen if heard is None else seen + self.share * heard
-        return Saliency(both.amax(-1), both, both, nn.Identity())
+        pairs = seen if heard is None else torch.cat([seen, heard], -1)
+        return Saliency(self._both(seen, heard).amax(-1), pairs, seen, lambda x: self._both(*self._apart(x)))
+
+    def _both(self, seen: Tensor, heard: Tensor | None) -> Tensor:
+        """Class logits (B, T, C) of both senses, sound by its weight in the choice."""
+        return seen if heard is None else seen + self.share * heard
+
+    def _apart(self, pairs: Tensor) -> tuple[Tensor, Tensor | None]:
+        """What each sense says, (B, T, C)."""
+        classes = self.see.out_features
+        return pairs[..., :classes], pairs[..., classes:] if pairs.shape[-1] > classes else None
 
     def speak(self, visual: Tensor, sounds: Tensor | None) -> tuple[Tensor, Tensor | None]:
         """Class logits of each sense, (B, T, C).
@@ -78,13 +88,17 @@ class SnippetEvidence(nn.Module):
             return seen, None
         return seen, self.hear(self.hide(_standard(sounds, self.usual_sound)))
 
-    def loss(self, visual: Tensor, sounds: Tensor | None, labels: Tensor) -> Tensor:
+    def loss(self, said: Saliency, labels: Tensor) -> Tensor:
         """Loss of the labels (B,) or (B, C), by both senses together and by each alone.
+
+        Args:
+            said: what this part has said of the snippets.
+            labels: of the videos.
 
         Returns:
             A scalar.
         """
-        seen, heard = self.speak(visual, sounds)
+        seen, heard = self._apart(said.pairs)
         if heard is None:
             return label_loss(soft_maximum(seen), labels)
         both = label_loss(soft_maximum(seen + heard), labels)

@@ -99,12 +99,12 @@ def avgn_losses(system: AVGN, clips: Clips, *, rng: torch.Generator, epoch: int)
     return terms
 
 
-def _choosing(system: AVGN, lesson: Lesson, confidence: Tensor) -> dict[str, Tensor]:
+def _choosing(system: AVGN, lesson: Lesson, confidence: Tensor | None) -> dict[str, Tensor]:
     """What teaches the saliency: the teacher and the order, or of lines the labels alone."""
     w, found, chooser = system.settings.switches, lesson.saliency, system.saliency
     if isinstance(chooser, SnippetEvidence):
-        sound = lesson.given.sound if w.hear_choose else None
-        return {"saliency": w.saliency * chooser.loss(lesson.given.picture, sound, lesson.y)}
+        return {"saliency": w.saliency * chooser.loss(found, lesson.y)}
+    assert confidence is not None  # only lines have no teacher
     terms = {}
     if w.saliency and w.saliency_form != "s3":
         here = along(found.logits, lesson.order)
@@ -252,8 +252,11 @@ def _auxiliary(system: AVGN, lesson: Lesson, epoch: int) -> dict[str, Tensor]:
     return {name: w.auxiliary * term for name, term in terms.items()}
 
 
-def teaching(system: AVGN, lesson: Lesson) -> tuple[Tensor, Tensor | None]:
-    """What saliency learns from: confidence (B, L) in what is true, and a loss of the teacher."""
+def teaching(system: AVGN, lesson: Lesson) -> tuple[Tensor | None, Tensor | None]:
+    """What saliency learns from: confidence (B, L) in what is true, and a loss of the teacher.
+
+    Lines learn from the labels alone: of them there is no confidence, but for a teacher that is trained.
+    """
     seen, order, y = lesson.seen, lesson.order, lesson.y
     heard = along(seen.audible, order)
     looked = lesson.shown & closely(system)
@@ -261,6 +264,8 @@ def teaching(system: AVGN, lesson: Lesson) -> tuple[Tensor, Tensor | None]:
         fused = system.head_fused(system.fuse(seen, order, lesson.near * lesson.shown[..., None]))
         taught = label_loss(fused, y, present=lesson.shown | heard)
         return teacher_confidence(fused, y), taught
+    if isinstance(system.saliency, SnippetEvidence):
+        return None, None
     heads = [
         (system.head_picture(along(seen.picture, order)), lesson.shown),
         (system.head_sound(along(seen.sound, order)), heard),
