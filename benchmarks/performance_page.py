@@ -254,6 +254,7 @@ def answers(part: Part) -> str:
 TABLES: dict[str, tuple[str, Callable[[Part], str]]] = {
     "race": ("race", race),
     "alone": ("race", memory),
+    "torch": ("torch", race),
     "float32": ("float32", race),
     "length": ("length", by_file),
     "memory": ("length", memories),

@@ -16,6 +16,8 @@ Verdict = Literal["ok", "degraded", "failed"]
 AudioState = Literal["present", "silent", "absent"]
 Runtime = Literal["torch", "onnx", "openvino"]
 """What computes: torch, or graphs run by onnxruntime or openvino."""
+Precision = Literal["float32", "bf16"]
+"""Of encoders."""
 Labels = Literal["one", "several"]
 """How many labels a system gives a video: the likeliest class, or a yes or no for each."""
 NOTES = frozenset({"side_sound", "gap"})

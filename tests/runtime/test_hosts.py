@@ -28,7 +28,7 @@ SYSTEMS = [
     ("avgn_nano", {"see": False}),
     ("avgn", {"hear_choose": False, "hear_aim": False, "hear_answer": False}),
     ("avgn", {"cells": 2}),
-    ("avgn_nano", {"chooser": "evidence", "choose_hear": 0.5, "answer_pool": "soft"}),
+    ("avgn_nano", {"chooser": "evidence", "choose_hear": 0.5, "answer_hear": 0.3, "answer_pool": "soft"}),
     ("avgn", {"chooser": "evidence", "answer_pool": "soft", "hear_choose": False}),
     ("avgn_nano", {"cells": 3, "labels": "several"}),
     ("avgn", {"labels": "several", "hear_aim": False}),

@@ -210,6 +210,24 @@ def test_a_deaf_system_asks_for_no_sound():
         checks.assert_same(found, system(checks.muted(clips), 3))
 
 
+def test_sound_weighs_in_the_answer_what_the_setting_says():
+    """And nowhere else: the moments and patches are those of before."""
+    whole, less = (checks.small_system("avgn_nano", answer_hear=x).eval() for x in (1.0, 0.25))
+    less.load_state_dict(whole.state_dict())
+    clips = checks.make_clips(3, missing=False)
+    seen = whole.glance_clips(clips, clips.visible, clips.audible)
+    order, near = torch.tensor([[1, 0]] * 3), torch.zeros(3, 2, whole.encode_focus.width)
+    a, b = (one.fuse(seen, order, near) for one in (whole, less))
+    v, w = seen.picture.shape[-1], seen.sound.shape[-1]
+    assert torch.equal(b[..., v : v + w], a[..., v : v + w] * 0.25)
+    assert torch.equal(b[..., :v], a[..., :v])
+    assert a[..., v : v + w].abs().sum() > 0
+    one, two = whole(clips, 2), less(clips, 2)
+    assert torch.equal(one.order, two.order)
+    assert torch.equal(one.boxes.nan_to_num(), two.boxes.nan_to_num())
+    assert not torch.equal(one.scores, two.scores)
+
+
 @pytest.mark.parametrize("switch", ["hear_choose", "hear_aim", "hear_answer"])
 def test_each_ear_can_be_closed_alone(switch):
     system = checks.small_system("avgn", **{switch: False})

@@ -93,7 +93,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--runtime",
         default="auto",
         choices=("auto", "torch", "onnx", "openvino"),
-        help="what computes ours, as for `avglance tag`: in bf16 torch (default: auto)",
+        help="what computes ours, as for `avglance tag`: in bf16 torch or openvino (default: auto)",
     )
     parser.add_argument("--threads", type=int, default=0, metavar="N", help="threads (default: all)")
     parser.add_argument("--out", type=Path, metavar="FILE.json", help="write the figures")

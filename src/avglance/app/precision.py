@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     import torch
 
     from avglance.systems.base import System
-    from avglance.systems.encoders import Precision
+    from avglance.types import Precision
 
 Asked = Literal["auto", "float32", "bf16"]
 PRECISIONS: tuple[Asked, ...] = get_args(Asked)

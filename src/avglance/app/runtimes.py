@@ -14,15 +14,15 @@ from avglance.app.precision import Asked, prepare
 from avglance.errors import ArgumentError, MissingExtra
 from avglance.runtime import BY, Decision, Host, LoadedGraphs, has_graphs, load_graphs
 from avglance.runtime.choosing import softmax
+from avglance.runtime.openvino_session import computes_briefly
 from avglance.views import Bill, FileView
 
 if TYPE_CHECKING:
     import torch
 
     from avglance.systems import base
-    from avglance.systems.encoders import Precision
     from avglance.systems.store import LoadedModel
-    from avglance.types import Runtime, Stopping
+    from avglance.types import Precision, Runtime, Stopping
 
 DEVICES = ("auto", "cpu", "cuda", "mps")
 RUNTIMES = ("auto", "torch", *BY)
@@ -52,7 +52,7 @@ def find_runtime(
 ) -> Runtime:
     """A runtime by name; ``auto`` is onnx where the folder has graphs, unless a GPU may be meant.
 
-    Graphs compute in 32 bits: where encoders are to be ``brief``, in 16, it is torch.
+    Where encoders are to be ``brief``, in 16 bits, it is torch: of the others only openvino can do that.
 
     They start several times as fast as torch. With the device auto a GPU is meant where torch and a driver
     for one are there.
@@ -83,8 +83,8 @@ def find_runtime(
 
 def _check_graphs(by: str, device: str, *, brief: bool) -> None:
     """Refuse what graphs cannot do."""
-    if brief:
-        hint = "--runtime torch, or --precision float32"
+    if brief and by != "openvino":
+        hint = "--runtime torch or openvino, or --precision float32"
         raise ArgumentError(f"the runtime {by} computes in float32, not in bf16", where="load", hint=hint)
     if device not in ("auto", "cpu"):
         what, hint = f"the runtime {by} computes on the CPU, not on {device}", f"take torch for {device}"
@@ -101,7 +101,8 @@ def load(
 ) -> LoadedModel | LoadedGraphs:
     """The model of a folder, for a runtime; ``threads`` to compute with, 0: as many as fit.
 
-    By torch its encoders get their ``precision``; graphs take "auto" for float32.
+    Encoders get their ``precision``, by onnx float32 alone. "auto" is by torch what is quicker here, by
+    openvino bf16 where the processor has it.
 
     Raises:
         CheckpointError: the model is damaged, or has no graphs.
@@ -109,7 +110,7 @@ def load(
     """
     found = find_runtime(folder, runtime, device, brief=precision == "bf16")
     if found != "torch":
-        return load_graphs(folder, threads=threads, by=found)
+        return load_graphs(folder, threads=threads, by=found, precision=_of_graphs(found, precision))
     where = find_device(device)
     import torch
 
@@ -122,10 +123,26 @@ def load(
     return loaded
 
 
+def _of_graphs(by: Runtime, asked: Asked) -> Precision:
+    """The precision in which graphs compute where it is asked for so.
+
+    Raises:
+        ArgumentError: the processor does not compute in bf16.
+    """
+    if by != "openvino" or asked == "float32":
+        return "float32"
+    if computes_briefly():
+        return "bf16"
+    if asked == "bf16":
+        hint = "--precision float32, or auto"
+        raise ArgumentError("this processor does not compute in bf16", where="runtime openvino", hint=hint)
+    return "float32"
+
+
 def computing(system: base.System | Host) -> tuple[Runtime, Precision]:
     """What computes the answers of a system, and in which precision its encoders do."""
     if isinstance(system, Host):
-        return system.by, "float32"
+        return system.by, system.precision
     from avglance.systems.encoders import Brief, encoders_of
 
     brief = any(isinstance(net, Brief) for net in encoders_of(system).values())

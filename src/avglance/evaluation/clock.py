@@ -16,7 +16,7 @@ import torch
 
 from avglance.evaluation.rivals import RIVALS, Look, Ours, Rival, Setting
 from avglance.media import least_decoding
-from avglance.systems.encoders import Precision
+from avglance.types import Precision
 from avglance.views import CLIP_S, clip_start
 
 Step = Callable[[str, int], None]

@@ -23,7 +23,8 @@ from avglance.media import Frame, VideoReader, frames_through
 from avglance.parts.encoders import Pixels, TimmEncoder
 from avglance.parts.fold import folded
 from avglance.parts.meter import row_macs
-from avglance.systems.encoders import Precision, quick, short_weights
+from avglance.systems.encoders import quick, short_weights
+from avglance.types import Precision
 from avglance.views import Bill, FileView, Grid, ViewSettings, snippet_centres, source_square
 
 SQUARE = ViewSettings(snippets=16, resize_side=256, source_side=224, glance_side=224, patch_side=224)

@@ -80,6 +80,7 @@ class AVGNHost:
     """Audio-Visual Glance Network of exported graphs. Arguments: as ``hosts.load_graphs`` gives them."""
 
     stops = True
+    encoders = ("glance_picture", "glance_sound", "focus")
 
     def __init__(
         self,

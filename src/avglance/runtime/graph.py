@@ -39,6 +39,7 @@ class Graph:
         macs: multiply-adds of one row, by stage.
         threads: for one operation; 0: as many as fit.
         by: what runs it.
+        brief_from: it computes in bfloat16 if it has so many weights (openvino alone); None: never.
         folder: where it lies, for messages.
 
     Raises:
@@ -55,17 +56,21 @@ class Graph:
         weights: bytes = b"",
         threads: int = 0,
         by: By = "onnx",
+        brief_from: int | None = None,
         folder: str = "",
     ) -> None:
         self.name, self.macs, self.by = name, macs, by
         self.where = f"{folder}: graph {name}" if folder else f"graph {name}"
-        kinds: dict[str, type[OnnxSession | OpenVINOSession]] = {
-            "onnx": OnnxSession, "openvino": OpenVINOSession,
-        }  # fmt: skip
-        if by not in kinds:
-            raise ArgumentError(f"graphs are run by {' or '.join(kinds)}, got {by!r}", where="runtime")
+        if by not in BY:
+            raise ArgumentError(f"graphs are run by {' or '.join(BY)}, got {by!r}", where="runtime")
+        if by == "onnx" and brief_from is not None:
+            raise ArgumentError("onnx computes in float32, not in bf16", where="runtime")
         try:
-            self._session: Session = kinds[by](content, weights, threads)
+            self._session: Session = (
+                OnnxSession(content, weights, threads)
+                if by == "onnx"
+                else OpenVINOSession(content, weights, threads, brief_from=brief_from)
+            )
         except MissingExtra:
             raise
         except Exception as error:

@@ -12,8 +12,11 @@ from avglance.runtime.choosing import Decision
 from avglance.runtime.folder import GRAPHS, Manifest, read_graphs
 from avglance.runtime.graph import By, Graph
 from avglance.runtime.tsn import TSNHost
-from avglance.types import Labels, Stopping
+from avglance.types import Labels, Precision, Stopping
 from avglance.views import Bill, View, ViewSettings
+
+LARGE = 4_000_000
+"""Weights from which a graph that is no encoder computes in bfloat16 too, if encoders do: as by torch."""
 
 KINDS: dict[str, type[AVGNHost | TSNHost]] = {"avgn": AVGNHost, "tsn": TSNHost}
 
@@ -56,13 +59,22 @@ class Host:
         toy: whether its classes are toys.
         labels: whether it gives a video one label or several.
         by: what runs its graphs.
+        precision: of its encoders.
     """
 
-    def __init__(self, manifest: Manifest, loop: Loop, *, toy: bool = False, by: By = "onnx") -> None:
+    def __init__(
+        self,
+        manifest: Manifest,
+        loop: Loop,
+        *,
+        toy: bool = False,
+        by: By = "onnx",
+        precision: Precision = "float32",
+    ) -> None:
         self.name, self.classes, self.max_k = manifest.system, manifest.classes, manifest.max_k
         self.view_settings: ViewSettings = manifest.view
         self.labels: Labels = manifest.labels
-        self.toy, self.stops, self.by = toy, loop.stops, by
+        self.toy, self.stops, self.by, self.precision = toy, loop.stops, by, precision
         self._manifest, self._loop = manifest, loop
 
     def pictures(self, asked: int | None = None) -> int:
@@ -116,15 +128,19 @@ class LoadedGraphs:
     sha256: str
 
 
-def load_graphs(folder: str | Path, *, threads: int = 0, by: By = "onnx") -> LoadedGraphs:
+def load_graphs(
+    folder: str | Path, *, threads: int = 0, by: By = "onnx", precision: Precision = "float32"
+) -> LoadedGraphs:
     """The exported model of a folder.
 
     Args:
         folder: as ``avglance export`` writes it.
         threads: for one operation; 0: as many as fit.
         by: what runs the graphs, onnxruntime or openvino.
+        precision: of encoders, and of graphs of ``LARGE`` weights; "bf16" by openvino alone.
 
     Raises:
+        ArgumentError: what runs them does not compute so.
         CheckpointError: something is missing, changed since it was written, or does not fit.
         MissingExtra: what shall run them is not installed.
     """
@@ -134,12 +150,12 @@ def load_graphs(folder: str | Path, *, threads: int = 0, by: By = "onnx") -> Loa
     if manifest.kind not in KINDS:
         what = f"made for a host loop called {manifest.kind!r}, which is not known"
         raise CheckpointError(what, where=str(folder / GRAPHS), hint="made by a newer version?")
-    how: dict[str, Any] = {"weights": found.weights, "threads": threads, "by": by, "folder": str(folder)}
-    graphs = {
-        name: Graph(name, content, macs=manifest.graphs[name].macs, **how)
-        for name, content in found.graphs.items()
-    }
     kind = KINDS[manifest.kind]
+    how: dict[str, Any] = {"weights": found.weights, "threads": threads, "by": by, "folder": str(folder)}
+    graphs = {}
+    for name, content in found.graphs.items():
+        least = None if precision == "float32" else 0 if name in kind.encoders else LARGE
+        graphs[name] = Graph(name, content, macs=manifest.graphs[name].macs, brief_from=least, **how)
     try:
         loop = kind(
             manifest.settings, graphs, view=manifest.view, classes=manifest.classes, labels=manifest.labels
@@ -147,5 +163,5 @@ def load_graphs(folder: str | Path, *, threads: int = 0, by: By = "onnx") -> Loa
     except (ArgumentError, KeyError, TypeError, ValueError, AttributeError) as error:
         what = f"its settings do not fit {manifest.kind} ({error!r})"
         raise CheckpointError(what, where=str(folder / GRAPHS)) from error
-    host = Host(manifest, loop, toy=bool(found.card.get("toy", False)), by=by)
+    host = Host(manifest, loop, toy=bool(found.card.get("toy", False)), by=by, precision=precision)
     return LoadedGraphs(host, found.classes, found.card, folder, manifest.weights_sha256)

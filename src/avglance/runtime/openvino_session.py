@@ -9,7 +9,7 @@ from typing import Any
 from numpy.typing import NDArray
 
 from avglance.errors import MissingExtra
-from avglance.runtime.whole import made_whole
+from avglance.runtime.whole import made_whole, numbers_in
 
 _TELEMETRY = "openvino_telemetry"
 
@@ -48,6 +48,15 @@ def core(library: Any) -> Any:
     return library.Core()
 
 
+def computes_briefly() -> bool:
+    """Whether this processor computes in bfloat16 by itself.
+
+    Raises:
+        MissingExtra: there is no openvino.
+    """
+    return "BF16" in core(imported()).get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+
+
 class OpenVINOSession:
     """A graph of openvino: see ``graph.Session``.
 
@@ -55,16 +64,21 @@ class OpenVINOSession:
         content: the bytes of the ONNX file.
         weights: those of the file that it names as ``shared.WEIGHTS``; no other is read.
         threads: for one operation; 0: as many as fit.
+        brief_from: it computes in bfloat16 if it has so many weights; None: never.
 
     Raises:
         MissingExtra: there is no openvino.
         Exception: of openvino's own, or ValueError: it is no graph that it can run.
     """
 
-    def __init__(self, content: bytes, weights: bytes, threads: int) -> None:
-        self._core, self._settings = core(imported()), {
+    def __init__(
+        self, content: bytes, weights: bytes, threads: int, *, brief_from: int | None = None
+    ) -> None:
+        brief = brief_from is not None and numbers_in(content) >= brief_from
+        self._core = core(imported())
+        self._settings: dict[str, Any] = {
             "PERFORMANCE_HINT": "LATENCY",
-            "INFERENCE_PRECISION_HINT": "f32",  # or bf16, where the processor knows it
+            "INFERENCE_PRECISION_HINT": "bf16" if brief else "f32",  # its own choice would be the processor's
             "ENABLE_CPU_PINNING": False,  # decoding needs the cores
         }  # fmt: skip
         if threads:

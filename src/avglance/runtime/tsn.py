@@ -17,6 +17,7 @@ class TSNHost:
     """Temporal segment network of exported graphs. Arguments: as ``hosts.load_graphs`` gives them."""
 
     stops = False
+    encoders = ("focus_picture", "focus_sound")
 
     def __init__(
         self,

@@ -239,8 +239,9 @@ class AVGN(System):
         return features
 
     def fuse(self, seen: Glimpse, order: Tensor, near: Tensor) -> Tensor:
-        """[v ; a ; l] along the order, (B, K, Dv + Da + Dl)."""
-        sound = seen.sound if self.settings.switches.hear_answer else torch.zeros_like(seen.sound)
+        """[v ; a ; l] along the order, (B, K, Dv + Da + Dl), the sound by its weight in the answer."""
+        s = self.settings
+        sound = seen.sound * s.answer_hear if s.switches.hear_answer else torch.zeros_like(seen.sound)
         return torch.cat([along(seen.picture, order), along(sound, order), near], dim=-1)
 
     def answer(

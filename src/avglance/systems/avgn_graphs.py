@@ -104,14 +104,15 @@ class Answer(nn.Module):
     def __init__(self, system: AVGN) -> None:
         super().__init__()
         self.mix, self.norm = system.classifier.mix, system.classifier.norm
-        self.hears = system.settings.switches.hear_answer
+        settings = system.settings
+        self.weight = settings.answer_hear if settings.switches.hear_answer else 0.0  # of the sound
         self.heads, self.pool = system.classifier.heads, system.classifier.pool
 
     def forward(
         self, picture: Tensor, sound: Tensor, near: Tensor, best: Tensor, step: Tensor
     ) -> tuple[Tensor, Tensor]:
         """Logits (n, C), and the maximum (n, hidden) or the log of the sum (n, C)."""
-        sound = sound if self.hears else torch.zeros_like(sound)
+        sound = sound * self.weight if self.weight else torch.zeros_like(sound)
         z = self.norm(self.mix(torch.cat([picture, sound, near], dim=-1))).relu()
         if self.pool == "soft":
             said = self.heads[0](z) / TEMPERATURE

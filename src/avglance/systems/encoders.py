@@ -25,9 +25,9 @@ from avglance.parts.pack import packed
 from avglance.parts.short import shorten
 from avglance.parts.weights import load_encoder_weights
 from avglance.systems.base import Group, Stage, System
+from avglance.types import Precision
 from avglance.views import MEL_BANDS, MEL_FRAMES
 
-Precision = Literal["float32", "bf16"]
 _ROWS = 4  # that a network is made ready for: looks at a video, and a quarter of the glances
 ENCODER = "encode_"
 """Beginning of the names of a system's encoders; the sense follows."""
