@@ -137,8 +137,8 @@ class AVGNSettings:
         choose_rate: rate of what chooses, as a multiple of what it would have; lines want a higher one.
         choose_alone: weight of the losses of "evidence" by each sense alone, beside the one by both: 0 where
             only both together tell.
-        answer_hear: weight of the sound feature in the fusion (1: the paper). What sounds tell of few groups is
-            soon learned by heart: the smaller they are, the less of it.
+        answer_hear: weight of the sound feature in the fusion (1: the paper). What sounds tell of few groups
+            is soon learned by heart: the smaller they are, the less of it.
         aim_width: tokens of AESPA.
         aim_hidden: feed-forward layers of AESPA.
         answer_width: hidden layer of the prefix classifier.
@@ -249,8 +249,8 @@ class AVGNSettings:
                 where="AVGNSettings",
                 hint="glance_share 0 and focus_share 0",
             )
-        check_rate_share(self, "glance_rate", "encoder_rate", "choose_rate", "choose_hear", "choose_alone")
-        check_rate_share(self, "answer_hear")
+        check_rate_share(self, "glance_rate", "encoder_rate", "choose_rate")
+        check_rate_share(self, "choose_hear", "choose_alone", "answer_hear")
         if self.cells is not None and self.cells < 1:
             raise ArgumentError(f"cells must be at least 1, got {self.cells}", where="AVGNSettings")
         if self.fusion_rank < 0:
@@ -295,7 +295,8 @@ class AVGNSettings:
             resize_side=224, source_side=224, glance_side=128, patch_side=128,
             picture="mobilenetv1_050", sound="yamnet", focus="mobilenetv2_100_same",
             policy="heatmap", cells=3, choose_width=128, choose_hidden=256, choose_hear=0.2, choose_rate=5.0,
-            answer_hear=0.3, aim_width=64, aim_hidden=128, answer_width=256, answer_pool="soft", train_looks=8,
+            answer_hear=0.3, aim_width=64, aim_hidden=128, answer_width=256, answer_pool="soft",
+            train_looks=8,
             dropout=0.5, drop_features=0.5, drop_sound=0.3, drop_pictures=0.05,
             optimiser="adamw", rate=1e-3, encoder_rate=0.0, batch=32,
             switches=AVGNSwitches(chooser="evidence"),
