@@ -100,7 +100,7 @@ def asked(parts: dict[str, Part]) -> str:
         words = "peak memory of a process, an hour against 3 minutes: below 5 % more"
         rows.append([words, f"{100 * more:+.1f} %", verdict(more < MOST_MEMORY)])
     if "many" in parts:
-        for way, least in (("each in a process", 3.0), ("one by one", 1.5)):
+        for way, least in (("each in a process", 3.0), ("one by one in one process", 1.5)):
             value = together(parts["many"], way)
             words = f"{parts['many']['videos']} short files, {way}, times together: at least {least:g}"
             rows.append([words, times(value), verdict(value >= least)])

@@ -85,6 +85,28 @@ def test_what_was_asked_is_judged(page) -> None:
     assert "| times the floor: at most 1.6 | 1.25 | met |" in said
 
 
+def test_ours_is_raced_by_its_graphs_or_by_torch(made, tmp_path, monkeypatch) -> None:
+    """The place of the graphs is nobody's business: they are called by the system's name."""
+    performance, asked = made["performance"], []
+
+    class Done:
+        def __init__(self, words) -> None:
+            asked.append(words)
+            model = words[words.index("--model") + 1] if "--model" in words else "avgn"
+            setting = {"model": model, "random_weights": False}
+            files = [{"path": str(tmp_path / "a.mp4")}]
+            self.stdout = json.dumps({"command": f"bench {model}", "setting": setting, "files": files})
+
+    monkeypatch.setattr(performance.subprocess, "run", lambda words, **_: Done(words))
+    graphs = tmp_path / "avgn"
+    for by in (graphs, None):
+        found = performance.bench([tmp_path / "a.mp4"], "--rounds", "1", graphs=by)
+        assert found["setting"] == {"model": "avgn", "random_weights": True}
+        assert (found["command"], found["files"][0]["path"]) == ("bench avgn", "a.mp4")
+    assert asked[0][-4:] == ["--model", str(graphs), "--runtime", "openvino"]
+    assert "--runtime" not in asked[1]
+
+
 def test_growth_is_from_three_minutes_to_an_hour(page) -> None:
     part = raced({"ours": 0.5}, 180.0, 3600.0)
     part["files"][1]["rows"][0]["seconds"] = value(0.6)
