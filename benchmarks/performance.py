@@ -20,6 +20,7 @@ import csv
 import json
 import os
 import resource
+import shlex
 import shutil
 import subprocess
 import sys
@@ -49,7 +50,7 @@ STRIDE_S = CLIP_S + 0.1
 LENGTHS_S = (10, 60, 180, 600, 3600, 10_800)
 HEIGHTS = (240, 360, 480, 720, 1080, 2160)
 FEW = ("tsn_seek", "r2plus1d_clip")
-MANY, CLASSES = 64, 200
+MANY, SYSTEM, CLASSES = 64, "avgn", 200
 SAMPLE = Path(__file__).resolve().parents[1] / "src" / "avglance" / "samples" / "glanceworld.mp4"
 LOOP = """import sys, avglance
 model = avglance.load(sys.argv[1], device="cpu")
@@ -103,14 +104,13 @@ def make(folder: Path, length_s: int, height: int = 720) -> Path:
 
 def paper(folder: Path) -> Path:
     """AVGN as in the paper, its weights random, with its graphs."""
-    made, graphs = folder / "random", folder / "avgn"
-    if not graphs.is_dir():
-        torch.manual_seed(0)
-        system = build("avgn", classes=CLASSES).eval()
-        save_model(system, made, classes=[f"class {n}" for n in range(CLASSES)], card={}, overwrite=True)
-        words = ["export", str(made), "--to", "openvino", "--out", str(graphs)]
-        subprocess.run([sys.executable, "-m", "avglance", *words], check=True, stdout=subprocess.DEVNULL)
-        shutil.rmtree(made)
+    made, graphs = folder / "random", folder / SYSTEM
+    torch.manual_seed(0)
+    system = build(SYSTEM, classes=CLASSES).eval()
+    save_model(system, made, classes=[f"class {n}" for n in range(CLASSES)], card={}, overwrite=True)
+    words = ["export", str(made), "--to", "openvino", "--out", str(graphs), "--force"]
+    subprocess.run([sys.executable, "-m", "avglance", *words], check=True, stdout=subprocess.DEVNULL)
+    shutil.rmtree(made)
     return graphs
 
 
@@ -122,8 +122,10 @@ def bench(files: Sequence[Path], *options: str, graphs: Path | None = None) -> d
     words = [sys.executable, "-m", "avglance", "bench", *map(str, files), "--json", "--quiet", *options]
     words += ["--model", str(graphs), "--runtime", "openvino"] if graphs else []
     done = subprocess.run(words, stdout=subprocess.PIPE, text=True, check=True)
-    found: dict[str, Any] = json.loads(done.stdout.replace(str(graphs), "avgn"))
-    found["setting"]["random_weights"] = True
+    found: dict[str, Any] = json.loads(done.stdout)
+    if graphs:
+        found["setting"] |= {"model": SYSTEM, "random_weights": True}
+        found["command"] = found["command"].replace(shlex.quote(str(graphs)), SYSTEM)
     for file in found["files"]:
         file["path"] = Path(file["path"]).name
     return found
@@ -135,7 +137,7 @@ def race(args: argparse.Namespace) -> dict[str, Any]:
     return bench([make(args.folder, 180)], *options, graphs=paper(args.folder))
 
 
-def torch_too(args: argparse.Namespace) -> dict[str, Any]:
+def by_torch(args: argparse.Namespace) -> dict[str, Any]:
     """The same with ours by torch, as the others are."""
     others = [name for name in AGAINST if name not in ("tsn_all", "second")]
     options = ["--against", *others, "--rounds", str(args.rounds), "--no-alone"]
@@ -180,7 +182,7 @@ def gains(args: argparse.Namespace) -> dict[str, Any]:
 
 
 def many(args: argparse.Namespace) -> dict[str, Any]:
-    """Short files in processes of their own, one by one in one process, and together."""
+    """Short files in processes of their own, one by one in one process or in two, and together."""
     files = [args.folder / f"short_{n}.mp4" for n in range(MANY)]
     for file in files:
         file.write_bytes(SAMPLE.read_bytes())
@@ -236,7 +238,7 @@ def tested(args: argparse.Namespace) -> Path:
 
 PARTS: dict[str, Callable[[argparse.Namespace], dict[str, Any]]] = {
     "race": race,
-    "torch": torch_too,
+    "torch": by_torch,
     "float32": float32,
     "length": length,
     "resolution": resolution,

@@ -44,10 +44,11 @@ LEAST_STAY, MOST_LOST = 0.97, 1.0
 
 def machine(part: Part) -> str:
     """What a part was measured on, and whether other work ran beside."""
-    m, busy = part.get("machine"), part.get("busy_cores")
+    m, busy, by = part.get("machine"), part.get("busy_cores"), part.get("setting", {}).get("runtime")
     on = f"On {m['cores']} cores, {m['machine']}, {m['peak_gmacs_s']:.0f} GMAC/s at most; " if m else ""
     beside = "what else ran is not known" if busy is None else f"other work kept {busy:.1f} cores busy before"
-    return f"{on}{beside}. `{part['made_by']}`"
+    ours = "" if by is None else f" Ours by {by}."
+    return f"{on}{beside}.{ours} `{part['made_by']}`"
 
 
 def race(part: Part) -> str:

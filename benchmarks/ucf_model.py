@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 NAME = "avgn_mobile.ucf7"
 SPLICES, STRANGERS = 300, 60  # with an event, and without: a step of all encoders takes ten of frozen ones
+LEARN = "--validation 0 --teach-unknown --setting encoder_rate 0.1 --rate 0.0003 --batch 16"
 USE = (
     "Knows seven classes of UCF-101 by sight and sound, in short clips and in longer videos where they come "
     "among other things: Archery, BasketballDunk, CricketBowling, CricketShot, PlayingCello, PlayingSitar, "
@@ -46,9 +47,10 @@ def combined(at: Places, table: Path) -> None:
     lines = (made / "manifest.jsonl").read_text(encoding="utf-8").splitlines()
     records = [json.loads(line) for line in lines]
     strange = [record for record in records if record["labels"] == [UNKNOWN]]
+    shown = [record for record in records if record["labels"] != [UNKNOWN]]
     for record in strange[:STRANGERS]:
         rows.append((relative(made / record["path"], root), UNKNOWN, "", "train", "", ""))
-    for record in [record for record in records if record["labels"] != [UNKNOWN]][:SPLICES]:
+    for record in shown[:SPLICES]:
         truth = json.loads((made / record["truth"]).read_text(encoding="utf-8"))
         for event in truth["events"]:
             file = relative(made / record["path"], root)
@@ -81,26 +83,8 @@ def model_part(at: Places) -> list[Step]:
     words = ["data", "import", "table", "--annotations", str(table), "--videos", str(common(at))]
     listed, trained = (data / "manifest.jsonl").is_file(), (run / "model").is_dir()
     learn = ["train", str(data), "--system", "avgn_mobile", "--start", str(start), "--epochs", "1"]
-    learn += [
-        "--validation",
-        "0",
-        "--teach-unknown",
-        "--setting",
-        "encoder_rate",
-        "0.1",
-        "--rate",
-        "0.0003",
-        "--batch",
-        "16",
-    ]
-    learn += [
-        "--setting",
-        "train_looks",
-        str(K),
-        "--setting",
-        "random_branch",
-        "false",
-    ]  # a third of the time
+    learn += LEARN.split()
+    learn += f"--setting train_looks {K} --setting random_branch false".split()  # a third of the time
     learn += ["--cache", str(at.data / "cache"), "--out", str(run), *at.train_words]
     take = ("calibrate", str(run / "model"), str(twin), "--twin", "--out", str(sure))
     check = ("eval", str(sure), str(data), "--split", "test", "--out", str(file), "--quiet")

@@ -20,7 +20,7 @@ SENSES = {
 AVTEST = (("chooser", "avtest"), ("choose_rate", "1"), ("teacher", "fused"))
 DEAF = ("hear_choose", "hear_aim", "hear_answer")
 EPOCHS = {"whole": 30}  # 8 of the splices: chosen on training groups and backgrounds held out together
-DRAWN = {"half": (("drop_sound", "0"), ("choose_hear", "1"), ("choose_alone", "0"))}
+DRAWN = {"half": (("drop_sound", "0"), ("choose_hear", "1"), ("choose_alone", "0"), ("answer_hear", "1"))}
 # there no sense alone tells anything, so none is dropped, and none learns to choose alone
 VIDEOS, STRANGERS, FPS = 1000, 200, 6.25  # of a spliced set; of background alone; pictures a second
 VARIED = {"train": ("--vary",), "fit": ("--vary",)}

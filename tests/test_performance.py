@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import json
+import shlex
 import sys
 from pathlib import Path
 
@@ -93,12 +94,14 @@ def test_ours_is_raced_by_its_graphs_or_by_torch(made, tmp_path, monkeypatch) ->
         def __init__(self, words) -> None:
             asked.append(words)
             model = words[words.index("--model") + 1] if "--model" in words else "avgn"
-            setting = {"model": model, "random_weights": False}
+            setting = {"model": model, "random_weights": "--model" not in words}
             files = [{"path": str(tmp_path / "a.mp4")}]
-            self.stdout = json.dumps({"command": f"bench {model}", "setting": setting, "files": files})
+            self.stdout = json.dumps(
+                {"command": f"bench {shlex.quote(model)}", "setting": setting, "files": files}
+            )
 
     monkeypatch.setattr(performance.subprocess, "run", lambda words, **_: Done(words))
-    graphs = tmp_path / "avgn"
+    graphs = tmp_path / "grün" / "avgn"
     for by in (graphs, None):
         found = performance.bench([tmp_path / "a.mp4"], "--rounds", "1", graphs=by)
         assert found["setting"] == {"model": "avgn", "random_weights": True}

@@ -271,7 +271,9 @@ def test_runtimes_that_cannot_be_are_refused(
     assert cli.main(["tag", str(clip), "--model", str(graphs), "--runtime", "openvino"]) == 5
     assert "pip install 'avglance[openvino]'" in capsys.readouterr().err
     assert cli.main(["tag", str(clip), "--runtime", "openvino", "--device", "cuda"]) == 2
-    assert cli.main(["tag", str(clip), "--runtime", "openvino", "--precision", "bf16"]) == 2
+    assert cli.main(["tag", str(clip), "--runtime", "openvino", "--precision", "bf16"]) == 5
+    assert "pip install 'avglance[openvino]'" in capsys.readouterr().err
+    assert cli.main(["tag", str(clip), "--runtime", "onnx", "--precision", "bf16"]) == 2
 
 
 def test_an_export_for_openvino_is_compared_by_it(

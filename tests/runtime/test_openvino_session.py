@@ -10,12 +10,12 @@ from tests.conftest import need
 
 import avglance
 from avglance.app.cli import main
-from avglance.errors import ArgumentError, CheckpointError
-from avglance.runtime import load_graphs, openvino_session
+from avglance.errors import ArgumentError, CheckpointError, MissingExtra
+from avglance.runtime import hosts, load_graphs, openvino_session
 from avglance.runtime.avgn import AVGNHost
 from avglance.runtime.folder import read_graphs
 from avglance.runtime.graph import Graph
-from avglance.runtime.whole import numbers_in
+from avglance.runtime.whole import made_whole
 
 NANO = Path(avglance.__file__).parent / "models" / "avgn_nano.glanceworld"
 SAMPLE = Path(avglance.__file__).parent / "samples" / "glanceworld.mp4"
@@ -29,7 +29,7 @@ def brief() -> None:
         pytest.skip("this processor does not compute in bf16")
 
 
-def test_encoders_compute_in_16_bits_and_nothing_else_does(brief: None) -> None:
+def test_encoders_compute_in_16_bits_and_what_chooses_does_not(brief: None) -> None:
     exact, short = (load_graphs(NANO, by="openvino", precision=p).system for p in ("float32", "bf16"))
     assert (exact.precision, short.precision) == ("float32", "bf16")
     rng = np.random.default_rng(0)
@@ -49,29 +49,47 @@ def test_encoders_compute_in_16_bits_and_nothing_else_does(brief: None) -> None:
     assert np.array_equal(a, b), "what chooses is no encoder"
 
 
-def test_large_graphs_that_are_no_encoders_are_brief_too(monkeypatch: pytest.MonkeyPatch) -> None:
-    need("openvino")
+def test_large_graphs_that_are_no_encoders_are_brief_too(
+    brief: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """But not what chooses."""
     asked: dict[str, int | None] = {}
 
     class Seen(Graph):
         def __init__(self, name: str, content: bytes, **how: object) -> None:
             asked[name] = how["brief_from"]  # type: ignore[assignment]
-            super().__init__(name, content, **{**how, "brief_from": None})  # type: ignore[arg-type]
+            super().__init__(name, content, **how)  # type: ignore[arg-type]
 
-    monkeypatch.setattr("avglance.runtime.hosts.Graph", Seen)
+    monkeypatch.setattr(hosts, "Graph", Seen)
     load_graphs(NANO, by="openvino", precision="bf16")
     assert {name for name, least in asked.items() if least == 0} == set(AVGNHost.encoders)
-    assert {least for name, least in asked.items() if name not in AVGNHost.encoders} == {4_000_000}
+    assert {name for name, least in asked.items() if least is None} == {"choose"}
+    assert set(asked.values()) == {0, None, 4_000_000}
     load_graphs(NANO, by="openvino")
     assert set(asked.values()) == {None}
 
 
+def test_large_means_the_same_as_by_torch() -> None:
+    short = pytest.importorskip("avglance.parts.short", reason="torch is not installed")
+    assert hosts.LARGE == short.LARGE
+
+
+@pytest.mark.parametrize("name", ["avgn_nano", "tsn_nano"])
+def test_encoders_are_called_as_the_graphs_are(name: str) -> None:
+    pytest.importorskip("torch", reason="torch is not installed")
+    from avglance.systems import build
+    from avglance.systems.graphs import take_apart
+
+    made = take_apart(build(name, classes=3).eval())
+    assert set(hosts.KINDS[made.kind].encoders) <= set(made.graphs)
+
+
 def test_the_size_decides(monkeypatch: pytest.MonkeyPatch) -> None:
-    """From so many weights on: counted in the graph, wherever they lie."""
     need("openvino")
     found = read_graphs(NANO)
     content, hints = found.graphs["focus"], []
     real = openvino_session.core(openvino_session.imported())
+    count = openvino_session._numbers(real.read_model(made_whole(content, found.weights)))
 
     class Core:
         read_model = staticmethod(real.read_model)
@@ -82,20 +100,20 @@ def test_the_size_decides(monkeypatch: pytest.MonkeyPatch) -> None:
             return real.compile_model(model, device, {"INFERENCE_PRECISION_HINT": "f32"})
 
     monkeypatch.setattr(openvino_session, "core", lambda _: Core)
-    count = numbers_in(content)
     assert 1_000 < count < 10_000_000
     for least in (0, count, count + 1, None):
         openvino_session.OpenVINOSession(content, found.weights, 1, brief_from=least)
     assert hints == ["bf16", "bf16", "f32", "f32"]
 
 
-def test_numbers_are_those_of_the_weights() -> None:
+def test_weights_are_counted_wherever_they_lie() -> None:
+    need("openvino")
     onnx = pytest.importorskip("onnx", reason="onnx is not installed")
-    for content in read_graphs(NANO).graphs.values():
+    found, core = read_graphs(NANO), openvino_session.core(openvino_session.imported())
+    for content in found.graphs.values():
         tensors = onnx.load_model_from_string(content).graph.initializer
-        assert numbers_in(content) == sum(int(np.prod(tensor.dims)) for tensor in tensors)
-    with pytest.raises(ValueError, match="too early"):
-        numbers_in(content[: len(content) // 2])
+        held = sum(int(np.prod(tensor.dims)) for tensor in tensors)
+        assert held <= openvino_session._numbers(core.read_model(made_whole(content, found.weights)))
 
 
 def test_a_forged_graph_is_no_traceback() -> None:
@@ -110,6 +128,8 @@ def test_only_openvino_is_brief() -> None:
     need("onnxruntime")
     with pytest.raises(ArgumentError, match="onnx computes in float32"):
         load_graphs(NANO, precision="bf16")
+    with pytest.raises(ArgumentError, match="precision must be float32 or bf16, got 'fp8'"):
+        load_graphs(NANO, by="openvino", precision="fp8")  # type: ignore[arg-type]
 
 
 def test_answers_say_so(brief: None) -> None:
@@ -125,7 +145,8 @@ def test_answers_say_so(brief: None) -> None:
 
 def test_a_processor_without_it(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     need("openvino")
-    monkeypatch.setattr("avglance.app.runtimes.computes_briefly", lambda: False)
+    for place in ("avglance.app.runtimes", "avglance.runtime.hosts"):
+        monkeypatch.setattr(f"{place}.computes_briefly", lambda: False)
     words = ["tag", str(SAMPLE), "--model", str(NANO), "--runtime", "openvino", "--json", "--precision"]
     assert main([*words, "bf16"]) == 2
     said = capsys.readouterr().err
@@ -133,3 +154,16 @@ def test_a_processor_without_it(monkeypatch: pytest.MonkeyPatch, capsys: pytest.
     assert "--precision float32" in said
     assert main([*words, "auto"]) == 0
     assert '"precision": "float32"' in capsys.readouterr().out
+
+
+def test_a_processor_that_cannot_be_used_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    need("openvino")
+
+    class Core:
+        @staticmethod
+        def get_property(*_: str) -> object:
+            raise RuntimeError("no plugin for CPU\nand a long trace")
+
+    monkeypatch.setattr(openvino_session, "core", lambda _: Core)
+    with pytest.raises(MissingExtra, match=r"cannot use the processor \(no plugin for CPU\)"):
+        avglance.load(NANO, runtime="openvino", precision="auto")

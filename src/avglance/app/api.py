@@ -104,8 +104,8 @@ def load(
             needed); or auto: onnx where the folder has graphs, unless the device is a GPU or, being auto,
             may be one.
         threads: to compute with, 0: as many as fit.
-        precision: of the encoders, ``float32``, ``bf16`` (by torch or openvino), or ``auto``: what is
-            quicker here; by onnx float32.
+        precision: of the encoders, ``float32``, ``bf16`` (by torch or openvino), or ``auto``: by torch
+            what is quicker here, by openvino bf16 where the processor has it, by onnx float32.
 
     Raises:
         CheckpointError: there is no such model, or it is damaged.

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from avglance.app.precision import Asked, prepare
 from avglance.errors import ArgumentError, MissingExtra
-from avglance.runtime import BY, Decision, Host, LoadedGraphs, has_graphs, load_graphs
+from avglance.runtime import BY, By, Decision, Host, LoadedGraphs, has_graphs, load_graphs
 from avglance.runtime.choosing import softmax
 from avglance.runtime.openvino_session import computes_briefly
 from avglance.views import Bill, FileView
@@ -52,9 +52,8 @@ def find_runtime(
 ) -> Runtime:
     """A runtime by name; ``auto`` is onnx where the folder has graphs, unless a GPU may be meant.
 
-    Where encoders are to be ``brief``, in 16 bits, it is torch: of the others only openvino can do that.
-
-    They start several times as fast as torch. With the device auto a GPU is meant where torch and a driver
+    Nor where encoders are to be ``brief``, in 16 bits: then it is torch (openvino can too, where named).
+    Graphs start several times as fast as torch. With the device auto a GPU is meant where torch and a driver
     for one are there.
 
     Raises:
@@ -68,7 +67,7 @@ def find_runtime(
     on_cpu = device in ("auto", "cpu")
     for by in BY:
         if runtime == by:
-            _check_graphs(by, device, brief=brief)
+            _check_graphs(by, device)
             return by
     has_torch, graphs = find_spec("torch") is not None, has_graphs(folder)
     for_gpu = device == "auto" and has_torch and which("nvidia-smi") is not None
@@ -76,16 +75,14 @@ def find_runtime(
         return "onnx"
     if not has_torch:
         hint = "pip install 'avglance[torch]'"
+        hint += "; or --runtime openvino" if graphs and brief else ""
         hint += "" if graphs else "; or `avglance export` where torch is: graphs run without"
         raise MissingExtra("torch is not installed, and this needs it", where=str(folder), hint=hint)
     return "torch"
 
 
-def _check_graphs(by: str, device: str, *, brief: bool) -> None:
+def _check_graphs(by: By, device: str) -> None:
     """Refuse what graphs cannot do."""
-    if brief and by != "openvino":
-        hint = "--runtime torch or openvino, or --precision float32"
-        raise ArgumentError(f"the runtime {by} computes in float32, not in bf16", where="load", hint=hint)
     if device not in ("auto", "cpu"):
         what, hint = f"the runtime {by} computes on the CPU, not on {device}", f"take torch for {device}"
         raise ArgumentError(what, where="load", hint=hint)
@@ -123,20 +120,11 @@ def load(
     return loaded
 
 
-def _of_graphs(by: Runtime, asked: Asked) -> Precision:
-    """The precision in which graphs compute where it is asked for so.
-
-    Raises:
-        ArgumentError: the processor does not compute in bf16.
-    """
-    if by != "openvino" or asked == "float32":
-        return "float32"
-    if computes_briefly():
-        return "bf16"
-    if asked == "bf16":
-        hint = "--precision float32, or auto"
-        raise ArgumentError("this processor does not compute in bf16", where="runtime openvino", hint=hint)
-    return "float32"
+def _of_graphs(by: By, asked: Asked) -> Precision:
+    """The precision in which graphs compute where it is asked for so."""
+    if asked == "auto":
+        return "bf16" if by == "openvino" and computes_briefly() else "float32"
+    return asked
 
 
 def computing(system: base.System | Host) -> tuple[Runtime, Precision]:

@@ -69,7 +69,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default="float32",
         choices=("auto", "float32", "bf16"),
         help="of the encoders: bf16 (by torch or openvino) is quicker on some machines and differs in the "
-        "second digit; auto: what is quicker here, by onnx float32 (default: float32)",
+        "third digit; auto: by torch what is quicker here, measured once, by openvino bf16 where the "
+        "processor has it, by onnx float32 (default: float32)",
     )
     parser.add_argument("--json", action="store_true", help="one JSON object a line, also on a terminal")
     parser.add_argument("--report", type=Path, metavar="OUT.html", help="write a page to look at, one file")

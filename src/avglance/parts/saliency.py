@@ -50,12 +50,13 @@ def pick_moments(saliency: Tensor, k: int) -> Tensor:
 
 @dataclass(frozen=True)
 class Saliency:
-    """What AV-TeST says.
+    """What AV-TeST says, or what else chooses.
 
     Attributes:
         logits: saliency, a softmax over T gives its share of the answer, shape (B, T).
-        pairs: tokens of both senses after the transformer, side by side, shape (B, T, 2 d).
-        visual_tokens: tokens of the pictures alone, shape (B, T, d).
+        pairs: what both senses say, side by side, shape (B, T, 2 d): tokens after the transformer; of lines
+            logits, and those of pictures alone, (B, T, C), where nothing is heard.
+        visual_tokens: what the pictures alone say, shape (B, T, d).
     """
 
     logits: Tensor

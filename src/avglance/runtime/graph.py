@@ -63,8 +63,6 @@ class Graph:
         self.where = f"{folder}: graph {name}" if folder else f"graph {name}"
         if by not in BY:
             raise ArgumentError(f"graphs are run by {' or '.join(BY)}, got {by!r}", where="runtime")
-        if by == "onnx" and brief_from is not None:
-            raise ArgumentError("onnx computes in float32, not in bf16", where="runtime")
         try:
             self._session: Session = (
                 OnnxSession(content, weights, threads)

@@ -4,20 +4,23 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, get_args
 
 from avglance.errors import ArgumentError, CheckpointError
 from avglance.runtime.avgn import AVGNHost
 from avglance.runtime.choosing import Decision
 from avglance.runtime.folder import GRAPHS, Manifest, read_graphs
 from avglance.runtime.graph import By, Graph
+from avglance.runtime.openvino_session import computes_briefly
 from avglance.runtime.tsn import TSNHost
 from avglance.types import Labels, Precision, Stopping
 from avglance.views import Bill, View, ViewSettings
 
 LARGE = 4_000_000
-"""Weights from which a graph that is no encoder computes in bfloat16 too, if encoders do: as by torch."""
+"""Weights from which a whole graph that is no encoder computes in bfloat16 too, if encoders do; torch counts
+layer by layer (``parts.short``). What chooses never does: it decides where to look."""
 
+CHOOSE = "choose"
 KINDS: dict[str, type[AVGNHost | TSNHost]] = {"avgn": AVGNHost, "tsn": TSNHost}
 
 
@@ -128,6 +131,26 @@ class LoadedGraphs:
     sha256: str
 
 
+def check_precision(by: By, precision: Precision) -> None:
+    """Refuse a precision in which graphs cannot be computed here.
+
+    Raises:
+        ArgumentError: it is none, or what runs them or this processor does not know it.
+        MissingExtra: what shall run them is not installed.
+    """
+    if precision not in get_args(Precision):
+        names = " or ".join(get_args(Precision))
+        raise ArgumentError(f"precision must be {names}, got {precision!r}", where="runtime")
+    if precision == "float32":
+        return
+    if by != "openvino":
+        hint = "--runtime torch or openvino, or --precision float32"
+        raise ArgumentError(f"the runtime {by} computes in float32, not in bf16", where="load", hint=hint)
+    if not computes_briefly():
+        hint = "--precision float32, or auto"
+        raise ArgumentError("this processor does not compute in bf16", where="runtime openvino", hint=hint)
+
+
 def load_graphs(
     folder: str | Path, *, threads: int = 0, by: By = "onnx", precision: Precision = "float32"
 ) -> LoadedGraphs:
@@ -140,10 +163,11 @@ def load_graphs(
         precision: of encoders, and of graphs of ``LARGE`` weights; "bf16" by openvino alone.
 
     Raises:
-        ArgumentError: what runs them does not compute so.
+        ArgumentError: what runs them does not compute so, or not on this processor.
         CheckpointError: something is missing, changed since it was written, or does not fit.
         MissingExtra: what shall run them is not installed.
     """
+    check_precision(by, precision)
     folder = Path(folder)
     found = read_graphs(folder)
     manifest = found.manifest
@@ -154,8 +178,9 @@ def load_graphs(
     how: dict[str, Any] = {"weights": found.weights, "threads": threads, "by": by, "folder": str(folder)}
     graphs = {}
     for name, content in found.graphs.items():
-        least = None if precision == "float32" else 0 if name in kind.encoders else LARGE
-        graphs[name] = Graph(name, content, macs=manifest.graphs[name].macs, brief_from=least, **how)
+        least = 0 if name in kind.encoders else LARGE
+        how["brief_from"] = least if precision == "bf16" and name != CHOOSE else None
+        graphs[name] = Graph(name, content, macs=manifest.graphs[name].macs, **how)
     try:
         loop = kind(
             manifest.settings, graphs, view=manifest.view, classes=manifest.classes, labels=manifest.labels

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 from functools import cache
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 from numpy.typing import NDArray
 
 from avglance.errors import MissingExtra
-from avglance.runtime.whole import made_whole, numbers_in
+from avglance.runtime.whole import made_whole
 
 _TELEMETRY = "openvino_telemetry"
 
@@ -52,9 +53,20 @@ def computes_briefly() -> bool:
     """Whether this processor computes in bfloat16 by itself.
 
     Raises:
-        MissingExtra: there is no openvino.
+        MissingExtra: there is no openvino, or it finds no processor.
     """
-    return "BF16" in core(imported()).get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+    try:
+        return "BF16" in core(imported()).get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+    except RuntimeError as error:
+        first, hint = (str(error).splitlines() or ["no reason given"])[0], "install openvino again"
+        what = f"openvino cannot use the processor ({first})"
+        raise MissingExtra(what, where="runtime openvino", hint=hint) from error
+
+
+def _numbers(model: Any) -> int:
+    """How many numbers the constants of a model have."""
+    constants = (op for op in model.get_ops() if op.get_type_name() == "Constant")
+    return sum(math.prod(op.get_output_shape(0)) for op in constants)
 
 
 class OpenVINOSession:
@@ -74,8 +86,9 @@ class OpenVINOSession:
     def __init__(
         self, content: bytes, weights: bytes, threads: int, *, brief_from: int | None = None
     ) -> None:
-        brief = brief_from is not None and numbers_in(content) >= brief_from
         self._core = core(imported())
+        self._model = self._core.read_model(made_whole(content, weights))
+        brief = brief_from is not None and (not brief_from or _numbers(self._model) >= brief_from)
         self._settings: dict[str, Any] = {
             "PERFORMANCE_HINT": "LATENCY",
             "INFERENCE_PRECISION_HINT": "bf16" if brief else "f32",  # its own choice would be the processor's
@@ -83,7 +96,6 @@ class OpenVINOSession:
         }  # fmt: skip
         if threads:
             self._settings["INFERENCE_NUM_THREADS"] = threads
-        self._model = self._core.read_model(made_whole(content, weights))
         self.inputs = tuple(x.get_any_name() for x in self._model.inputs)
         self._free = [self._request()]
 

@@ -7,7 +7,6 @@ protocol buffers; a few lines read as much of them as this needs, so no library 
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 
 from avglance.runtime.shared import WEIGHTS
@@ -39,18 +38,6 @@ def made_whole(content: bytes, weights: bytes) -> bytes:
     return bytes(out)
 
 
-def numbers_in(content: bytes) -> int:
-    """How many numbers the tensors of an ONNX file have, inside it or in the file of weights.
-
-    Raises:
-        ValueError: it is no ONNX file.
-    """
-    graphs = (value for number, kind, value in _fields(content) if (number, kind) == (_GRAPH, _BYTES))
-    tensors = (value for graph in graphs for number, kind, value in _fields(graph)
-               if (number, kind) == (_INITIALIZER, _BYTES))  # fmt: skip
-    return sum(math.prod(_dims(list(_fields(tensor)))) for tensor in tensors)
-
-
 def _whole_graph(graph: bytes, weights: bytes) -> tuple[bytes, bytes]:
     """The graph with its tensors inside, and all of it but for those numbers."""
     out, rest = bytearray(), bytearray()
@@ -70,7 +57,10 @@ def _whole_tensor(tensor: bytes, weights: bytes) -> bytes | None:
         return None
     place = dict(_entry(value) for number, kind, value in found if (number, kind) == (_PLACE, _BYTES))
     first, length = int(place.get("offset", "0")), int(place.get("length", "-1"))
-    count = math.prod(_dims(found))
+    count = 1
+    for number, kind, value in found:
+        if number == _DIMS:
+            count *= _number(value) if kind == _VARINT else -1  # as onnx writes them, not packed
     item = next((_ITEM.get(_number(value), 0) for number, _, value in found if number == _TYPE), 0)
     if place.get("location") != WEIGHTS or not 0 <= first <= first + length <= len(weights):
         raise ValueError(f"it names bytes {first} to {first + length} of {place.get('location')!r}")
@@ -78,11 +68,6 @@ def _whole_tensor(tensor: bytes, weights: bytes) -> bytes | None:
         raise ValueError(f"it names {length} bytes for {count} numbers")
     kept = [_field(*one) for one in found if one[0] not in (_PLACE, _WHERE, _RAW)]
     return b"".join(kept) + _field(_RAW, _BYTES, weights[first : first + length])
-
-
-def _dims(tensor: list[tuple[int, int, bytes]]) -> list[int]:
-    """Sides of a tensor as onnx writes them, one by one; packed ones are refused by a negative side."""
-    return [_number(value) if kind == _VARINT else -1 for number, kind, value in tensor if number == _DIMS]
 
 
 def _entry(message: bytes) -> tuple[str, str]:

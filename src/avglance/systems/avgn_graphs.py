@@ -112,7 +112,8 @@ class Answer(nn.Module):
         self, picture: Tensor, sound: Tensor, near: Tensor, best: Tensor, step: Tensor
     ) -> tuple[Tensor, Tensor]:
         """Logits (n, C), and the maximum (n, hidden) or the log of the sum (n, C)."""
-        sound = sound * self.weight if self.weight else torch.zeros_like(sound)
+        if self.weight != 1:
+            sound = sound * self.weight if self.weight else torch.zeros_like(sound)
         z = self.norm(self.mix(torch.cat([picture, sound, near], dim=-1))).relu()
         if self.pool == "soft":
             said = self.heads[0](z) / TEMPERATURE

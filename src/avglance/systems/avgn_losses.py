@@ -257,15 +257,16 @@ def teaching(system: AVGN, lesson: Lesson) -> tuple[Tensor | None, Tensor | None
 
     Lines learn from the labels alone: of them there is no confidence, but for a teacher that is trained.
     """
+    fused_teacher = system.settings.switches.teacher == "fused"
+    if isinstance(system.saliency, SnippetEvidence) and not fused_teacher:
+        return None, None
     seen, order, y = lesson.seen, lesson.order, lesson.y
     heard = along(seen.audible, order)
     looked = lesson.shown & closely(system)
-    if system.settings.switches.teacher == "fused":
+    if fused_teacher:
         fused = system.head_fused(system.fuse(seen, order, lesson.near * lesson.shown[..., None]))
         taught = label_loss(fused, y, present=lesson.shown | heard)
         return teacher_confidence(fused, y), taught
-    if isinstance(system.saliency, SnippetEvidence):
-        return None, None
     heads = [
         (system.head_picture(along(seen.picture, order)), lesson.shown),
         (system.head_sound(along(seen.sound, order)), heard),

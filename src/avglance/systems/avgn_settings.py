@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from avglance.errors import ArgumentError
-from avglance.systems.base import check_choice, check_rate_share, check_shares
+from avglance.systems.base import check_choice, check_shares, check_weights
 from avglance.types import Labels
 from avglance.views import ViewSettings
 
@@ -249,8 +249,8 @@ class AVGNSettings:
                 where="AVGNSettings",
                 hint="glance_share 0 and focus_share 0",
             )
-        check_rate_share(self, "glance_rate", "encoder_rate", "choose_rate")
-        check_rate_share(self, "choose_hear", "choose_alone", "answer_hear")
+        check_weights(self, "glance_rate", "encoder_rate", "choose_rate")
+        check_weights(self, "choose_hear", "choose_alone", "answer_hear")
         if self.cells is not None and self.cells < 1:
             raise ArgumentError(f"cells must be at least 1, got {self.cells}", where="AVGNSettings")
         if self.fusion_rank < 0:

@@ -263,8 +263,8 @@ def check_shares(settings: Any, *names: str) -> None:
             )
 
 
-def check_rate_share(settings: Any, *names: str) -> None:
-    """Raises ArgumentError where a share of a rate is negative or no number."""
+def check_weights(settings: Any, *names: str) -> None:
+    """Raises ArgumentError where a weight or a share of a rate is negative or no number."""
     for name in names:
         if not 0 <= getattr(settings, name) < math.inf:
             raise ArgumentError(

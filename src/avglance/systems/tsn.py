@@ -29,8 +29,8 @@ from avglance.systems.base import (
     along,
     ask,
     check_choice,
-    check_rate_share,
     check_shares,
+    check_weights,
     close_look_macs,
     drop_videos,
     seeded_layers,
@@ -99,7 +99,7 @@ class TSNSettings:
             )
         check_choice(self, optimiser=("sgd", "adamw"), labels=("one", "several"))
         check_shares(self, "dropout", "drop_sound", "drop_pictures")
-        check_rate_share(self, "encoder_rate")
+        check_weights(self, "encoder_rate")
 
     @classmethod
     def paper(cls) -> TSNSettings:
