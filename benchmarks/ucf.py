@@ -25,7 +25,7 @@ from pathlib import Path
 from glanceworld import Step, command
 from results_page import write_pages
 from results_rows import WIDE, K, T
-from ucf_kept import keep_calibration, keep_comparison, uncalibrated
+from ucf_kept import borrowed, keep_calibration, keep_comparison, uncalibrated
 from ucf_model import combined, model_part, ship
 from ucf_places import DEAF, SEEDS, SENSES, STRANGERS, TRAIN_S, Places
 from ucf_twin import twins
@@ -224,6 +224,7 @@ OURS: dict[str, Callable[..., None]] = {
     "clips_table": clips_table,
     "combined": combined,
     "own_folder": own_folder,
+    "borrowed": lambda at, *folders: borrowed(*folders),
     "uncalibrated": lambda at, model, out: uncalibrated(model, out),
 }
 """Steps that are no command."""

@@ -102,3 +102,18 @@ def uncalibrated(model: Path, out: Path) -> None:
     card = {name: value for name, value in loaded.card.items() if name not in CALIBRATION}
     out.parent.mkdir(parents=True, exist_ok=True)
     save_with_card(loaded, out, card)
+
+
+def borrowed(model: Path, twin: Path, out: Path) -> None:
+    """A copy of a model whose card says of its scores what the card of a twin says.
+
+    As ``avglance calibrate --twin``, for one that was trained on from there with its encoders.
+    """
+    from avglance.systems.store import load_model, save_with_card
+
+    loaded, other = load_model(model), load_model(twin)
+    card = {name: value for name, value in loaded.card.items() if name not in CALIBRATION}
+    card |= {name: other.card[name] for name in CALIBRATION}
+    card["calibration"] = card["calibration"] | {"twin": other.sha256}
+    out.parent.mkdir(parents=True, exist_ok=True)
+    save_with_card(loaded, out, card)

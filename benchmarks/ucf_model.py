@@ -86,7 +86,7 @@ def model_part(at: Places) -> list[Step]:
     learn += LEARN.split()
     learn += f"--setting train_looks {K} --setting random_branch false".split()  # a third of the time
     learn += ["--cache", str(at.data / "cache"), "--out", str(run), *at.train_words]
-    take = ("calibrate", str(run / "model"), str(twin), "--twin", "--out", str(sure))
+    take = ("borrowed", str(run / "model"), str(twin), str(sure))
     check = ("eval", str(sure), str(data), "--split", "test", "--out", str(file), "--quiet")
     return [
         *twins(at, 0),
