@@ -20,8 +20,12 @@ SENSES = {
 AVTEST = (("chooser", "avtest"), ("choose_rate", "1"), ("teacher", "fused"))
 DEAF = ("hear_choose", "hear_aim", "hear_answer")
 EPOCHS = {"whole": 30}  # 8 of the splices: chosen on training groups and backgrounds held out together
-DRAWN = {"half": (("drop_sound", "0"), ("choose_hear", "1"), ("choose_alone", "0"), ("answer_hear", "1"))}
-# there no sense alone tells anything, so none is dropped, and none learns to choose alone
+DRAWN = {
+    "whole": (("choose_hear", "0.5"), ("answer_hear", "1")),
+    "half": (("drop_sound", "0"), ("choose_hear", "1"), ("choose_alone", "0"), ("answer_hear", "1")),
+}
+# whole: chosen on a third of the training groups; half: no sense alone tells anything there, so none is
+# dropped, and none learns to choose alone
 VIDEOS, STRANGERS, FPS = 1000, 200, 6.25  # of a spliced set; of background alone; pictures a second
 VARIED = {"train": ("--vary",), "fit": ("--vary",)}
 SPLICE_S = 0.8  # core-seconds a spliced video at 6.25 pictures a second
@@ -57,7 +61,7 @@ class Places:
         for sense in SENSES[row]:
             words += ["--weights", f"{sense}={self.weights[sense]}"]
         words += ["--setting", "encoder_rate", "0", "--epochs", str(EPOCHS.get(part, 8))]
-        words += [word for change in DRAWN.get(part, ()) for word in ("--setting", *change)]
+        words += [word for change in DRAWN.get(part, ()) if row != "tsn" for word in ("--setting", *change)]
         words += [word for change in AVTEST if row == "avtest" for word in ("--setting", *change)]
         words += [word for name in DEAF if row == "deaf" for word in ("--setting", name, "false")]
         words += ["--features", "1", "--cache", str(self.data / "cache")]
