@@ -272,6 +272,27 @@ def test_own_clips_and_the_table_are_made_of_the_labelled_ones(made, at, clips):
     assert len(lines) == 7
 
 
+def test_the_shipped_model_learns_from_clips_splices_and_what_shows_nothing(made, at, clips):
+    folder = at.data / "plain" / "train"
+    (folder / "truth").mkdir(parents=True)
+    rows = [{"path": f"videos/{n}.mp4", "labels": ["surf"], "truth": f"truth/{n}.json"} for n in range(400)]
+    rows += [{"path": f"videos/unknown_{n}.mp4", "labels": ["unknown"]} for n in range(90)]
+    (folder / "manifest.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    for n in range(400):
+        truth = {"label": "surf", "group": f"surf/g{n % 3}", "events": [{"start_s": 1.5, "end_s": 4.0}]}
+        (folder / "truth" / f"{n}.json").write_text(json.dumps(truth))
+    made["ucf"].OURS["combined"](at, at.data / "model.csv")
+    found = [line.split(",") for line in (at.data / "model.csv").read_text().splitlines()]
+    assert found[0] == ["path", "label", "group", "split", "start_s", "end_s"]
+    assert len(found) == 1 + 6 + made["ucf_model"].SPLICES + made["ucf_model"].STRANGERS
+    assert [row[1] for row in found[1:7]] == ["cello", "surf"] * 3
+    assert {row[1] for row in found[7:67]} == {"unknown"}
+    assert found[67][1:] == ["surf", "surf/g0", "train", "1.5", "4.0"]
+    root = made["ucf_model"].common(at)
+    assert (root / found[1][0]).is_file()
+    assert found[67][0].endswith("plain/train/videos/0.mp4")
+
+
 @pytest.mark.parametrize(
     ("words", "told"),
     [
