@@ -15,6 +15,7 @@ from numpy.typing import ArrayLike, NDArray
 from PIL import Image
 
 from avglance.errors import ArgumentError, ShapeError
+from avglance.views.products import product
 from avglance.views.view import ViewSettings
 
 _SLACK = 1e-5  # how far beyond [0, 1] a box may lie by rounding, as a fraction of the square
@@ -101,9 +102,9 @@ def resize(images: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:
     for plane, target in zip(flat, out, strict=True):  # a plane at a time stays in the cache
         exact[:] = plane
         for made, used, weights in _bands(height, side):
-            np.matmul(weights, exact[used], out=half[made])
+            product(weights, exact[used], out=half[made])
         for made, used, weights in _bands(width, side):
-            np.matmul(half[:, used], weights.T, out=small[:, made])
+            product(half[:, used], weights.T, out=small[:, made])
         small += np.float32(0.5)
         target[:] = small  # cut off to whole levels; weights that sum to 1 lead to none outside 0..255
     return out.reshape(*images.shape[:-2], side, side)
@@ -255,7 +256,9 @@ def crop_patches(squares: NDArray[np.uint8], boxes: ArrayLike, patch_side: int) 
     for square, (x0, y0, x1, y1), patch in zip(squares, corners, out, strict=True):
         rows, used_rows = _window(height, patch_side, y0, y1)
         columns, used_columns = _window(width, patch_side, x0, x1)
-        np.matmul(rows @ square[:, used_rows, used_columns].astype(np.float32), columns.T, out=patch)
+        window = square[:, used_rows, used_columns].astype(np.float32)
+        for plane, target in zip(window, patch, strict=True):
+            product(product(rows, plane), columns.T, out=target)
     return out
 
 

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from avglance.errors import ShapeError
+from avglance.views.products import product
 
 RATE_HZ = 16_000
 CLIP_SAMPLES = 15_600
@@ -85,6 +86,6 @@ def logmel(samples: NDArray[np.floating]) -> NDArray[np.float32]:
         windows = np.lib.stride_tricks.sliding_window_view(clips, _WINDOW, axis=1)[:, ::_HOP]
         spectrum = np.fft.rfft(windows * hann, n=_FFT)
         magnitude = np.abs(spectrum).astype(np.float32, copy=False)
-        mel = magnitude.reshape(-1, _BINS) @ bands
+        mel = product(magnitude.reshape(-1, _BINS), bands)
         out[first : first + _CHUNK] = np.log(mel + np.float32(LOG_OFFSET)).reshape(-1, frames, MEL_BANDS)
     return out
