@@ -72,9 +72,14 @@ def test_a_keyframe_between_two_snippets_belongs_to_the_later_one() -> None:
     assert moved.tolist() == [False, True, False, False]
 
 
+def shown(times: np.ndarray, rate: int = 100) -> np.ndarray:
+    """The number of the picture that is shown at each time: the last that has begun."""
+    return np.floor(np.asarray(times) * rate + 1e-6).astype(int)
+
+
 def decoded(times: np.ndarray, keys: np.ndarray, rate: int = 100) -> set[int]:
     """The pictures that are decoded for those at ``times``: from the keyframe before each up to there."""
-    count = np.rint(np.asarray(times) * rate).astype(int)
+    count = shown(times, rate)
     starts = np.rint(keys * rate).astype(int)
     return {n for end in count.tolist() for n in range(starts[starts <= end].max(), end + 1)}
 
@@ -102,7 +107,7 @@ def test_a_snippet_is_moved_where_that_spares_decoding(
     assert set(times[~moved].tolist()) <= set(centres.tolist())
     for n in np.flatnonzero(times != every):
         others = decoded(np.delete(times, n), keys)
-        assert decoded(times[n : n + 1], keys) - others <= {round(float(times[n]) * 100)}
+        assert decoded(times[n : n + 1], keys) - others <= {int(shown(times[n]))}
 
 
 def test_a_short_clip_with_one_keyframe_keeps_its_centres() -> None:
