@@ -59,7 +59,8 @@ TSN = Line("tsn", T, f"TSN with sound, all {T} full frames")
 EVEN = Line("avgn", K, f"AVGN, {K} evenly spaced", control="uniform")
 TSN_EVEN = Line("tsn", K, f"TSN with sound, {K} evenly spaced full frames")
 DEAF = Line("deaf", K, "AVGN retrained without sound")
-AVTEST = Line("avtest", K, "AVGN whose AV-TeST chooses, the paper's way")
+BY_LINES = Line("lines", K, "AVGN, lines choose in place of AV-TeST")
+BY_AVTEST = Line("avtest", K, "AVGN, AV-TeST chooses, not lines")
 TOLD = Line("avgn", K, "AVGN told the true moments (the ceiling)", control="true_moments")
 FIXED = Line("avgn", WIDE, f"AVGN, always {WIDE} looks")
 EXIT = Line("avgn", WIDE, f"AVGN, up to {WIDE} looks, stops when sure", exits=True)
@@ -68,8 +69,8 @@ OWN_MUTED = Line("own", K, "the same, test clips muted", control="mute")
 OWN_DEAF = Line("own_deaf", K, "the same command, without sound")
 LINES: dict[str, tuple[Line, ...]] = {
     "whole": (AVGN, TSN),
-    "plain": (AVGN, AVTEST, EVEN, TSN_EVEN, TSN, DEAF, TOLD),
-    "half": (AVGN, AVTEST, EVEN, TSN_EVEN, TSN, DEAF, TOLD),
+    "plain": (AVGN, EVEN, TSN_EVEN, TSN, DEAF, BY_LINES, TOLD),
+    "half": (AVGN, EVEN, TSN_EVEN, TSN, DEAF, BY_AVTEST, TOLD),
     "exits": (FIXED, EXIT),
     "own": (OWN, OWN_MUTED, OWN_DEAF),
 }

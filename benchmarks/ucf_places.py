@@ -10,22 +10,29 @@ from glanceworld import Step
 from results_rows import KEPT
 
 SEEDS = (0, 1, 2)
-SYSTEMS = {"avgn": "avgn_mobile", "tsn": "tsn_mobile", "deaf": "avgn_mobile", "avtest": "avgn_mobile"}
-SENSES = {
-    "avgn": ("picture", "sound", "focus"),
-    "tsn": ("sound", "focus"),
-    "deaf": ("picture", "sound", "focus"),
-    "avtest": ("picture", "sound", "focus"),
-}
-AVTEST = (("chooser", "avtest"), ("choose_rate", "1"), ("teacher", "fused"))
+ROWS = ("avgn", "deaf", "lines", "avtest")
+SYSTEMS = {"tsn": "tsn_mobile"} | dict.fromkeys(ROWS, "avgn_mobile")
+SENSES = {"tsn": ("sound", "focus")} | dict.fromkeys(ROWS, ("picture", "sound", "focus"))
+BY_LINES = (("chooser", "evidence"), ("choose_rate", "5"), ("teacher", "heads"))
 DEAF = ("hear_choose", "hear_aim", "hear_answer")
 EPOCHS = {"whole": 30}  # 8 of the splices: chosen on training groups and backgrounds held out together
 DRAWN = {
-    "whole": (("choose_hear", "0.5"), ("answer_hear", "1")),
-    "half": (("drop_sound", "0"), ("choose_hear", "1"), ("choose_alone", "0"), ("answer_hear", "1")),
+    "whole": (*BY_LINES, ("choose_hear", "0.5"), ("answer_hear", "1")),
+    "half": (
+        *BY_LINES,
+        ("drop_sound", "0"),
+        ("choose_hear", "1"),
+        ("choose_alone", "0"),
+        ("answer_hear", "1"),
+    ),
 }
-# whole: chosen on a third of the training groups; half: no sense alone tells anything there, so none is
-# dropped, and none learns to choose alone
+# both chosen on held-out training groups (whole: a third of them; half: with other backgrounds); half: no
+# sense alone tells anything there, so none is dropped, and none learns to choose alone
+BESIDE = {
+    "lines": (*BY_LINES, ("choose_hear", "0.2")),
+    "avtest": (("drop_sound", "0"), ("answer_hear", "1")),
+}
+"""What else a row is trained with, and in place of what its part is."""
 VIDEOS, STRANGERS, FPS = 1000, 200, 6.25  # of a spliced set; of background alone; pictures a second
 VARIED = {"train": ("--vary",), "fit": ("--vary",)}
 SPLICE_S = 0.8  # core-seconds a spliced video at 6.25 pictures a second
@@ -61,8 +68,8 @@ class Places:
         for sense in SENSES[row]:
             words += ["--weights", f"{sense}={self.weights[sense]}"]
         words += ["--setting", "encoder_rate", "0", "--epochs", str(EPOCHS.get(part, 8))]
-        words += [word for change in DRAWN.get(part, ()) if row != "tsn" for word in ("--setting", *change)]
-        words += [word for change in AVTEST if row == "avtest" for word in ("--setting", *change)]
+        changes = () if row == "tsn" else BESIDE.get(row, DRAWN.get(part, ()))
+        words += [word for change in changes for word in ("--setting", *change)]
         words += [word for name in DEAF if row == "deaf" for word in ("--setting", name, "false")]
         words += ["--features", "1", "--cache", str(self.data / "cache")]
         words += ["--seed", str(seed), "--out", str(out), *self.train_words]

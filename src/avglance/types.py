@@ -157,10 +157,13 @@ class Stopping:
             yes or no) is at least ``sure[j - 1]``, and behind the last of them in any case, shape (K,);
             None: never.
         late: asked before each further look; once it says yes no video is looked at any more.
+        halves: looks that come after a glance at every second snippet alone; the others are glanced at where
+            these do not suffice. 0: all are glanced at first.
     """
 
     sure: Sequence[float] | None = None
     late: Callable[[], bool] | None = None
+    halves: int = 0
 
     def least(self, look: int) -> float:
         """The confidence at which a video is sure enough after its look number ``look`` (from 1)."""

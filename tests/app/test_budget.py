@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -62,6 +63,26 @@ def test_looks(system) -> None:
     for wrong in (0, -1, 17):
         with pytest.raises(ArgumentError, match="budget"):
             plan(system, None, wrong)
+
+
+def test_half_of_the_glance_first(system) -> None:
+    """Where the card says so, and a budget has room for more looks than come by that."""
+    inner = ExitTable((1.0, 3.0), (0.7, 0.9), (ONE, THREE), halves=2, both=(0.0, 0.5))
+    table = replace(TABLE, in_halves=inner)
+    assert plan(system, table, 2, True).halves == 0
+    early = plan(system, table, 8, True)
+    assert (early.halves, early.sure, early.stop(0.0).halves) == (2, THREE, 2)
+    assert "half of the glance first" in early.words
+    assert plan(system, table, 8).halves == 0, "a plain number is exact"
+    assert plan(system, table, "9s").halves == 2
+    assert plan(system, table, 4, True, 8).halves == 0, "few pictures are chosen from all sounds"
+    before, each = look_macs(system)
+    least = before / 2 + each
+    assert plan(system, table, f"{(least + 1) / 1e9:.12f}GMAC").sure == ONE
+    with pytest.raises(ArgumentError, match="below one look") as error:
+        plan(system, table, f"{(least - 1e6) / 1e9:.12f}GMAC")
+    assert float(error.value.hint.split()[-1].removesuffix("GMAC")) == pytest.approx(least / 1e9, abs=1e-4)
+    assert plan(system, table, f"{(0.75 * before + 3 * each + 1) / 1e9:.12f}GMAC").sure == THREE
 
 
 def test_multiply_adds(system) -> None:

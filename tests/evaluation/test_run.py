@@ -15,6 +15,7 @@ from avglance.app.render import Ink
 from avglance.errors import ArgumentError, DataError
 from avglance.evaluation import EvaluationSettings, batch, evaluate
 from avglance.systems.calibration import Judgement
+from avglance.types import Stopping
 
 from .fakes import BOX, CLASSES, FOCUS_MACS, GLANCE_MACS, SNIPPETS, FakeFiles, Planted, model, world
 
@@ -281,13 +282,13 @@ def test_videos_of_nothing_known_enter_no_figure_of_what_is():
 
 def test_who_cannot_stop_early_says_so():
     with pytest.raises(ArgumentError, match="cannot stop early"):
-        evaluate(model(), world(planted(2)), budget=2, sure=(0.5, 0.5))
+        evaluate(model(), world(planted(2)), budget=2, stop=Stopping((0.5, 0.5)))
 
 
 def test_evenly_spaced_moments_are_of_a_fixed_number_of_looks():
     """With exits the most salient of them would come first, and with a budget in GMACs all are even."""
     with pytest.raises(ArgumentError, match="evenly spaced moments take a fixed number of looks") as error:
-        evaluate(model(), world(planted(2)), budget=2, control="uniform", sure=(0.5, 0.5))
+        evaluate(model(), world(planted(2)), budget=2, control="uniform", stop=Stopping((0.5, 0.5)))
     assert "--no-exit" in error.value.hint
 
 

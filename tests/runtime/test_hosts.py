@@ -123,6 +123,23 @@ def test_looks_end_where_those_of_the_system_do(name, host_of):
     assert found.looked.sum(axis=1).max() == 1
 
 
+@pytest.mark.parametrize(
+    ("name", "changes"), [("avgn", {}), ("avgn_nano", {"answer_pool": "soft"}), ("avgn", {"order": "coarse"})]
+)
+@pytest.mark.parametrize("view", [checks.RecordingView, checks.LosingView])
+def test_a_glance_in_halves_is_that_of_the_system(name, changes, view, host_of):
+    """Videos that lack even pictures among them, known beforehand or not."""
+    system = checks.small_system(name, train_looks=3, **changes)
+    host = host_of(system)
+    assert host.halves == system.halves == (changes.get("order") is None)
+    clips = checks.make_clips(8)
+    sure = system.recognise(checks.view_of(system, clips), checks.T).prefix.amax(-1).numpy()
+    middle = float(np.median(sure[:, :3]))
+    for least in ((middle,) * checks.T, (math.inf,) * checks.T, (-math.inf,)):
+        for k in (1, 2, 5, checks.T):
+            assert_alike(system, host, k, stop=Stopping(least, halves=2), view=view)
+
+
 @pytest.mark.parametrize("chooser", ["avtest", "evidence"])
 def test_few_pictures_are_chosen_as_the_system_does(chooser, host_of):
     system = checks.small_system("avgn_nano", chooser=chooser)

@@ -144,4 +144,6 @@ def test_confidence_is_told_apart_where_single_precision_ends():
     logits = torch.tensor([[30.0, 0.0], [25.0, 0.0]])
     assert (logits.softmax(-1).amax(-1) == 1).all()
     least = float(np.exp(30.0) / (np.exp(30.0) + 1))
-    assert sure_enough(logits, Stopping((least,)).least(1)).tolist() == [True, False]
+    assert sure_enough(
+        logits, torch.tensor([Stopping((least,)).least(1)] * 2, dtype=torch.float64)
+    ).tolist() == [True, False]

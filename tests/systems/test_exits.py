@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -113,7 +114,22 @@ def test_a_table_comes_back_from_its_card():
     rng = np.random.default_rng(0)
     sure = rng.random((40, 5)).cumsum(1) / 5
     table = ExitTable.solve(sure, sure > 0.3, np.full(40, 5))
-    assert ExitTable.from_card(json.loads(json.dumps(table.as_card(), allow_nan=False))) == table
+    inner = ExitTable.solve(sure, sure > 0.3, np.full(40, 5), halves=2)
+    for whole in (table, inner, replace(table, in_halves=inner)):
+        assert ExitTable.from_card(json.loads(json.dumps(whole.as_card(), allow_nan=False))) == whole
+
+
+def test_who_stops_by_half_of_the_glance_pays_half_of_it():
+    """Of four videos two are sure after the first look, one after the second, one never."""
+    sure = np.array([[0.9, 0.9, 0.9], [0.9, 0.9, 0.9], [0.1, 0.8, 0.9], [0.1, 0.1, 0.2]])
+    right = np.cumsum(np.eye(3)[[0, 0, 1, 2]], axis=1)  # from that look on
+    table = ExitTable.solve(sure, right, np.full(4, 3), halves=1)
+    row = table.within(1.75)
+    assert (table.looks[row], table.both[row]) == (1.75, 0.5)
+    assert table.macs(100, 8)[row] == 100 * 0.75 + 8 * 1.75
+    assert replace(table, halves=0, both=()).macs(100, 8)[row] == 100 + 8 * 1.75
+    assert table.within(89, table.macs(100, 8)) == row
+    assert table.within(88, table.macs(100, 8)) < row
 
 
 @pytest.mark.parametrize(
@@ -125,6 +141,13 @@ def test_a_table_comes_back_from_its_card():
         {"looks": ["x"], "top1": [1], "thresholds": [[0.5]]},
         {"looks": [1], "top1": [math.nan], "thresholds": [[0.5]]},
         {"looks": [1], "top1": [1], "thresholds": [[math.nan]]},
+        {"looks": [1], "top1": [1], "thresholds": [[0.5]], "halves": 2},
+        {"looks": [1], "top1": [1], "thresholds": [[0.5]], "halves": -1, "both": [0.5]},
+        {"looks": [1], "top1": [1], "thresholds": [[0.5]], "halves": True, "both": [0.5]},
+        {"looks": [1], "top1": [1], "thresholds": [[0.5]], "halves": 2, "both": [1.5]},
+        {"looks": [1], "top1": [1], "thresholds": [[0.5]], "in_halves": 3},
+        {"looks": [1], "top1": [1], "thresholds": [[0.5]],
+         "in_halves": {"looks": [1], "top1": [1], "thresholds": [[0.5]]}},
     ],
 )  # fmt: skip
 def test_a_card_with_other_exits_is_refused(card):

@@ -91,7 +91,7 @@ def test_looks_end_when_every_answer_is_sure():
     assert sure.tolist() == pytest.approx(
         [float(torch.tensor(3.0).sigmoid()), float(torch.tensor(0.1).sigmoid())]
     )
-    assert sure_enough(logits, Stopping((0.9,)).least(1), "several").tolist() == [True, False]
+    assert sure_enough(logits, torch.tensor(Stopping((0.9,)).least(1)), "several").tolist() == [True, False]
     system = checks.small_system("avgn_nano", labels="several")
     clips = checks.make_clips(4, missing=False)
     whole = system.recognise(checks.view_of(system, clips), 4)

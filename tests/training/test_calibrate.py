@@ -17,6 +17,7 @@ from avglance.systems import build, settings_of
 from avglance.systems.avgn import AVGN
 from avglance.systems.avgn_settings import AVGNSwitches
 from avglance.systems.calibration import LOST_SHARE, Judgement
+from avglance.systems.exits import HALVES, ExitTable
 from avglance.systems.store import load_model
 from avglance.training import TrainSettings, calibrate, train
 from avglance.training.batches import Batches
@@ -54,6 +55,20 @@ def test_planted_answers_are_calibrated_and_noise_is_unknown():
     assert exits["looks"] == sorted(exits["looks"])
     assert exits["gmacs"] == pytest.approx([1 + 0.1 * looks for looks in exits["looks"]])
     assert exits["top1"][-1] > exits["top1"][0]
+
+
+def test_half_of_the_glance_first_where_that_is_cheaper():
+    found, macs = planted(300), (10**9, 10**8)
+    assert "in_halves" not in card_entries(found, None, 4, macs)["exits"]
+    exits = card_entries(found, None, 4, macs, halved=found)["exits"]
+    inner = ExitTable.from_card(exits).in_halves
+    assert inner is not None
+    assert inner.halves == HALVES
+    assert inner.both[0] == 0, "after one look nobody has gone on"
+    assert exits["in_halves"]["gmacs"] == pytest.approx([cost / 1e9 for cost in inner.macs(*macs)])
+    never = replace(found, prefix=np.full_like(found.prefix, 0.2))
+    never.prefix[:, -1] = found.prefix[:, -1]  # nothing is known until the last look: all are glanced at
+    assert "in_halves" not in card_entries(found, None, 4, macs, halved=never)["exits"]
 
 
 def test_a_system_that_answers_once_has_one_temperature_and_no_exits():

@@ -37,6 +37,7 @@ class Plan:
         seconds: from opening a file until no further look begins; None: no clock is watched.
         words: what was allowed, for a person.
         pictures: how many a video are glanced at, chosen by sound, 0: all; None: as the system does.
+        halves: looks that come after half of the glance; 0: all snippets are glanced at first.
     """
 
     looks: int
@@ -44,13 +45,15 @@ class Plan:
     seconds: float | None = None
     words: str = ""
     pictures: int | None = None
+    halves: int = 0
 
     def stop(self, start: float) -> Stopping | None:
         """What ends the looks at a file that was opened at ``start`` (``time.perf_counter``), if anything."""
         if self.sure is None and self.seconds is None:
             return None
         until = math.inf if self.seconds is None else start + self.seconds
-        return Stopping(self.sure, None if self.seconds is None else lambda: time.perf_counter() >= until)
+        late = None if self.seconds is None else lambda: time.perf_counter() >= until
+        return Stopping(self.sure, late, self.halves)
 
 
 def parse(budget: object) -> tuple[float, str]:
@@ -111,15 +114,27 @@ def plan(
         raise ArgumentError(f"{system.name} cannot stop early: {why}", where="budget", hint=hint)
     early = stops and exits is not None and (bool(unit) if exit_early is None else exit_early)
     table = exits if early else None
+    whole = pictures == system.view_settings.snippets and system.halves
     if unit == "GMAC":
+        table = _in_halves(table, most) if whole else table
         found = _macs(system, table, amount, system.look_macs(glance_pictures), most)
     elif unit == "s":
+        table = _in_halves(table, most) if whole else table
         found = _seconds(system, table, amount, most)
     else:
+        table = _in_halves(table, int(amount)) if whole else table
         found = _looks(system, table, int(amount), most)
     few = f", {pictures} of {system.view_settings.snippets} pictures glanced at"
     words = found.words + few * (pictures < system.view_settings.snippets)
-    return replace(found, words=words, pictures=glance_pictures)
+    words += ", half of the glance first" * bool(table is not None and table.halves)
+    halves = table.halves if table is not None else 0
+    return replace(found, words=words, pictures=glance_pictures, halves=halves)
+
+
+def _in_halves(table: ExitTable | None, looks: int) -> ExitTable | None:
+    """The table for a glance in two halves, where there is one and a budget of ``looks`` has room for it."""
+    inner = None if table is None else table.in_halves
+    return table if inner is None or looks <= inner.halves else inner
 
 
 def _looks(system: System | Host, table: ExitTable | None, k: int, most: int) -> Plan:
@@ -141,14 +156,15 @@ def _macs(
 ) -> Plan:
     before, each = macs
     each = max(each, 1)  # looks of a system that sees nothing are free
-    allowed = (gmacs * 1e9 + 0.5 - before) / each  # half a multiply-add for what decimals cannot hold
-    if allowed < 1:
-        least = math.ceil((before + each) / 1e5) / 1e4
+    allowed = gmacs * 1e9 + 0.5  # half a multiply-add for what decimals cannot hold
+    smallest = before + each if table is None else min(before + each, table.macs(before, each)[0])
+    if allowed < smallest:
+        least = math.ceil(smallest / 1e5) / 1e4
         hint = f"the smallest budget of {system.name} is {least}GMAC"
         raise ArgumentError(f"a budget of {gmacs:g} GMACs is below one look", where="budget", hint=hint)
     if table is None:
-        return Plan(int(min(allowed, most)), words=f"{gmacs:g} GMACs")
-    sure = table.thresholds[table.within(allowed)]
+        return Plan(int(min((allowed - before) / each, most)), words=f"{gmacs:g} GMACs")
+    sure = table.thresholds[table.within(allowed, table.macs(before, each))]
     return Plan(most, sure, words=f"{gmacs:g} GMACs on average")
 
 

@@ -187,8 +187,17 @@ def summary(found: dict[str, Any], out: Path) -> str:
     if "f1" in scores:
         lines.append(f"  F1 {100 * scores['f1']:.1f} %, of the labels at the threshold of their class")
     if exits:
-        measure = f"{exits.get('measure', 'top-1')} %"
-        lines += [f"  {'looks':>8}{'GMACs':>10}{measure:>10}   of these videos, on average"]
-        rows = zip(exits["looks"], exits["gmacs"], exits["top1"], strict=True)
-        lines += [f"  {looks:>8.2f}{gmacs:>10.3g}{100 * top1:>10.1f}" for looks, gmacs, top1 in rows]
+        lines += _rows_of(exits, exits.get("measure", "top-1"))
+        if "in_halves" in exits:
+            lines.append("  half of the glance first, the other half where the looks there do not suffice:")
+            lines += _rows_of(exits["in_halves"], exits.get("measure", "top-1"))
     return "\n".join(lines)
+
+
+def _rows_of(exits: dict[str, Any], measure: str) -> list[str]:
+    """A table of exits, for a person."""
+    rows = zip(exits["looks"], exits["gmacs"], exits["top1"], strict=True)
+    return [
+        f"  {'looks':>8}{'GMACs':>10}{f'{measure} %':>10}   of these videos, on average",
+        *(f"  {looks:>8.2f}{gmacs:>10.3g}{100 * top1:>10.1f}" for looks, gmacs, top1 in rows),
+    ]

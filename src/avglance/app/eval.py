@@ -147,7 +147,7 @@ def spending(plan: Plan) -> dict[str, Any]:
     if plan.seconds is not None:
         hint = "give looks (4) or multiply-adds (8GMAC); `avglance tag` keeps seconds"
         raise ArgumentError("figures by the clock would be this machine's", where="--budget", hint=hint)
-    looks = {"budget": plan.looks, "sure": plan.sure, "exits": plan.words}
+    looks = {"budget": plan.looks, "stop": plan.stop(0.0), "exits": plan.words}
     return looks | {"glance_pictures": plan.pictures}
 
 

@@ -98,7 +98,7 @@ def evaluate(
     workers: int = 1,
     seed: int = 0,
     cache: Cache | None = None,
-    sure: tuple[float, ...] | None = None,
+    stop: Stopping | None = None,
     exits: str = "",
     precision: str = "float32",
     grid: Grid | None = None,
@@ -118,8 +118,8 @@ def evaluate(
         limit: only the first so many videos.
         workers: batches at work at once.
         seed: of the control and of the bootstrap.
-        sure: thresholds at which a video needs no further look; None: each gets all its looks.
-        exits: what these thresholds are for, in words; goes into the settings.
+        stop: what ends the looks at a video; None: each gets all its looks.
+        exits: what its thresholds are for, in words; goes into the settings.
         precision: that of the system's encoders, as it is given; goes into the settings.
         grid: when snippets are looked at (``ViewSettings``); None: as the model was trained.
         rough: decode files at reduced cost (``VideoReader``).
@@ -131,7 +131,7 @@ def evaluate(
         ArgumentError: a value is outside what is allowed.
         DataError: the model knows none of the dataset's classes.
     """
-    words = "" if sure is None else exits or "given thresholds"
+    words = "" if stop is None else exits or "given thresholds"
     settings = EvaluationSettings(
         budget, batch, control, limit, workers, seed, words, precision, rough, glance_pictures
     )
@@ -155,11 +155,10 @@ def evaluate(
     if control in STEERING and "told" not in inspect.signature(system.recognise).parameters:
         hint = "leave --tell and --uniform to systems that do"
         raise ArgumentError(f"{system.name} neither chooses nor aims", where="evaluate", hint=hint)
-    if sure is not None and "stop" not in inspect.signature(system.recognise).parameters:
+    if stop is not None and "stop" not in inspect.signature(system.recognise).parameters:
         raise ArgumentError(f"{system.name} cannot stop early", where="evaluate", hint="leave --exit away")
     found = model.card.get("calibration")
     judge = Judgement.from_card(found, len(classes), labels=system.labels, where=str(model.folder))
-    stop = None if sure is None else Stopping(sure)
     threshold = float(model.card.get("span_threshold", 0.0))
     looks = Looks(system, classes, k, threshold, cache, judge, stop, grid, rough, glance_pictures)
     start, answers, seconds = time.perf_counter(), list[Answer | Failure](lost), dict[str, float]()

@@ -9,13 +9,14 @@ Read beside ``systems.avgn`` and ``systems.avgn_looks``, whose arithmetic this i
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from avglance.errors import ArgumentError, CheckpointError
+from avglance.errors import ArgumentError
+from avglance.runtime.avgn_halves import recognise_in_halves
+from avglance.runtime.avgn_looks import Glimpse, Looks, Walk, joined
 from avglance.runtime.avgn_settings import AVGNHostSettings
 from avglance.runtime.choosing import (
     Decision,
@@ -24,8 +25,6 @@ from avglance.runtime.choosing import (
     Order,
     along,
     behind,
-    certain,
-    corner_to_box,
     mean_evidence,
     pick_moments,
     probabilities,
@@ -33,7 +32,7 @@ from avglance.runtime.choosing import (
     spread,
     unordered,
 )
-from avglance.runtime.graph import AGAIN, Graph
+from avglance.runtime.graph import Graph
 from avglance.types import Labels, Stopping
 from avglance.views import (
     EVERY,
@@ -45,35 +44,10 @@ from avglance.views import (
     ask_few,
     ask_pictures,
     check_pictures,
-    crop_macs,
     expect_pictures,
     resize_macs,
     sounds_differ,
 )
-
-
-@dataclass
-class Glimpse:
-    """What the glance leaves: as in ``systems.avgn``, and the heads' logits, zeros where they did not run."""
-
-    map: Floats
-    picture: Floats
-    sound: Floats
-    visible: Mask
-    audible: Mask
-    shown: Floats
-    heard: Floats
-
-
-@dataclass
-class Looks:
-    """What the looks gave, along the order (B, K); ``close`` are the focus head's logits."""
-
-    used: Mask
-    looked: Mask
-    boxes: Floats
-    close: Floats
-    logits: Floats
 
 
 class AVGNHost:
@@ -146,19 +120,26 @@ class AVGNHost:
         return pictures * each + by_ear * sum(self.graphs["choose"].macs.values())
 
     @property
+    def halves(self) -> bool:
+        """Whether it can look after half of the glance."""
+        s = self.settings
+        return s.see and not s.order and not s.glance_pictures and self.view.snippets > 3
+
+    @property
     def _by_ear(self) -> bool:
         return self.settings.hear_choose and not self.settings.order
 
-    def glance(self, view: View, bill: Bill, count: int) -> Glimpse:
+    def glance(self, view: View, bill: Bill, count: int, *, among: Mask | None = None) -> Glimpse:
         """Light features and the heads' logits of all that can be heard, and of ``count`` pictures a video.
 
-        As ``systems.avgn_few``: with fewer than all, sounds say which.
+        As ``systems.avgn_few``: with fewer than all, sounds say which; ``among``: of all those of these
+        snippets, (B, T).
         """
         s, none = self.settings, np.zeros((len(view.times), 0), dtype=np.int64)
         few = s.see and count < self.view.snippets
         if s.see and not few:
-            expect_pictures(view)
-        sounds, audible = ask_all(view, "sounds", among=None if s.listen else none)
+            expect_pictures(view, among=among)
+        sounds, audible = ask_all(view, "sounds", among=among if s.listen else none)
         heard_at, visible = np.nonzero(audible)[0], np.zeros_like(audible)
         bill.add("glance", LOGMEL_MACS, heard_at)
         sound, heard = self._empty((s.widths["sound"],), (self.classes,))
@@ -168,7 +149,7 @@ class AVGNHost:
         asked = (
             [ask_few(view, *self._wishes(sound, audible, count, bill))]
             if few
-            else ask_pictures(view, among=None if s.see else none)
+            else ask_pictures(view, among=among if s.see else none)
         )
         seen = [self._empty(s.map, (s.widths["picture"],), (self.classes,))]
         for pictures, part in asked:
@@ -211,12 +192,16 @@ class AVGNHost:
     def _empty(*shapes: tuple[int, ...]) -> list[Floats]:
         return [np.zeros((0, *shape), dtype=np.float32) for shape in shapes]
 
-    def choose(self, seen: Glimpse, bill: Bill) -> Floats:
-        """Saliency (B, T) of every snippet; vectors of what is missing become the learned ones."""
+    def choose(self, seen: Glimpse, bill: Bill, rows: Order | None = None) -> Floats:
+        """Saliency of every snippet of all videos, or of those numbered ``rows``.
+
+        Vectors of what is missing become the learned ones.
+        """
+        rows = np.arange(len(seen.visible)) if rows is None else rows
         saliency: Floats
-        saliency, seen.picture, seen.sound = self.run(
-            "choose", "choose", bill, np.arange(len(seen.visible)),
-            picture=seen.picture, sound=seen.sound, visible=seen.visible, audible=seen.audible,
+        saliency, seen.picture[rows], seen.sound[rows] = self.run(
+            "choose", "choose", bill, rows, picture=seen.picture[rows], sound=seen.sound[rows],
+            visible=seen.visible[rows], audible=seen.audible[rows],
         )  # fmt: skip
         return saliency
 
@@ -228,19 +213,13 @@ class AVGNHost:
 
     def look(self, view: View, seen: Glimpse, order: Order, bill: Bill, stop: Stopping | None) -> Looks:
         """The looks at the moments of ``order`` (B, K), as far as ``stop`` lets them come."""
-        K, shown = order.shape[1], along(seen.visible, order)
-        walk = _Walk(self, view, seen, bill)
+        shown, walk, found = along(seen.visible, order), Walk(self, view, seen, bill), list[Looks]()
         walk.hear(shown)
-        going, found = np.ones(len(order), dtype=np.bool_), list[Looks]()
-        for at in [slice(0, K)] if stop is None else [slice(j, j + 1) for j in range(K)]:
-            going = going & shown[:, at].any(axis=1)
-            if found and (not going.any() or (stop and stop.late and stop.late())):
-                break
-            found.append(walk.step(order[:, at], shown[:, at] & going[:, None], first=at.start))
-            if stop is not None:
-                scores = probabilities(found[-1].logits[:, -1].astype(np.float64), self.labels)
-                going = going & ~(certain(scores, self.labels) >= stop.least(at.stop))
-        return _joined(found, K)
+        if stop is None:
+            found.append(walk.step(order, shown, np.zeros(len(order), dtype=np.int64)))
+        else:
+            walk.look(order, shown, stop, found)
+        return joined(found, order.shape[1])
 
     # ---- answer ----
 
@@ -273,111 +252,25 @@ class AVGNHost:
     ) -> Decision:
         """The answer from a view; patches are asked for at the moments only."""
         pictures = self.pictures(glance_pictures)
+        if stop and 0 < stop.halves < k and self.halves and pictures == self.view.snippets:
+            return recognise_in_halves(self, view, k, bill=bill, stop=stop)
         with bill.clock("glance", view):
             seen = self.glance(view, bill, pictures)
         with bill.clock("choose"):
             saliency = self.choose(seen, bill)
             whole = self.rank(saliency, seen.visible, k)
-            order = whole[:, :pictures]
-        found = self.look(view, seen, order, bill, stop)
+        found = self.look(view, seen, whole[:, :pictures], bill, stop)
         with bill.clock("answer"):
-            prefix, evidence = self.answer(seen, saliency, order, found)
-            prefix = np.concatenate([prefix, np.repeat(prefix[:, -1:], k - order.shape[1], axis=1)], axis=1)
-        snippets = seen.visible.shape[1]
+            return self.decide(seen, saliency, whole, found)
+
+    def decide(self, seen: Glimpse, saliency: Floats, whole: Order, found: Looks) -> Decision:
+        """``whole`` is the order (B, K), of which the first were found, as many as there are pictures."""
+        K, snippets = found.used.shape[1], seen.visible.shape[1]
+        order = whole[:, :K]
+        prefix, evidence = self.answer(seen, saliency, order, found)
+        prefix = np.concatenate([prefix, np.repeat(prefix[:, -1:], whole.shape[1] - K, axis=1)], axis=1)
         boxes = np.where(found.looked[..., None], found.boxes, np.float32(np.nan))
         return Decision(
             prefix[:, -1].astype(np.float32), saliency, unordered(found.looked, order, snippets), whole,
             unordered(boxes, order, snippets, fill=np.nan), evidence, prefix,
         )  # fmt: skip
-
-
-class _Walk:
-    """The way along the moments, with what is remembered of those before."""
-
-    def __init__(self, host: AVGNHost, view: View, seen: Glimpse, bill: Bill) -> None:
-        self.host, self.view, self.seen, self.bill = host, view, seen, bill
-        videos, widths = len(seen.visible), host.settings.widths
-        self.memory = seen.sound
-        self.state = np.zeros((videos, widths["state"]), dtype=np.float32)
-        self.best = np.zeros((videos, widths["best"]), dtype=np.float32)
-
-    def hear(self, looked: Mask) -> None:
-        """AESPA hears each video once, however many looks follow."""
-        if "hear" in self.host.settings.graphs and looked.any():
-            on = looked.any(axis=1)
-            (kept,) = self.host.run("hear", "aim", self.bill, np.flatnonzero(on), sound=self.seen.sound[on])
-            self.memory = np.zeros((len(looked), *kept.shape[1:]), dtype=np.float32)
-            self.memory[on] = kept
-
-    def step(self, order: Order, used: Mask, *, first: int) -> Looks:
-        """The next moments (B, N) of the order, of which number ``first`` is the first."""
-        host, bill, s = self.host, self.bill, self.host.settings
-        looked = used if s.patch != "none" else np.zeros_like(used)
-        with bill.clock("aim"):
-            boxes = self.aim(order, looked)
-        near = np.zeros((*order.shape, s.widths["near"]), dtype=np.float32)
-        close = np.zeros((*order.shape, host.classes), dtype=np.float32)
-        with bill.clock("focus", self.view):
-            rows = np.nonzero(looked)[0]
-            bill.add("focus", crop_macs(host.view.patch_side), rows)
-            if len(rows):
-                patches = self.view.patches(np.stack([rows, order[looked]], axis=1), boxes[looked])
-                near[looked], close[looked] = host.run("focus", "focus", bill, rows, patches=patches)
-        with bill.clock("answer"):
-            logits = self.classify(order, used, near, first)
-        return Looks(used, looked, boxes, close, logits)
-
-    def aim(self, order: Order, looked: Mask) -> Floats:
-        """Boxes of the patches, xyxy fractions (B, N, 4)."""
-        s, view = self.host.settings, self.host.view
-        if s.patch in ("whole", "none"):
-            return np.broadcast_to(np.array([0, 0, 1, 1], np.float32), (*order.shape, 4))
-        corner = np.full((*order.shape, 2), 0.5, dtype=np.float32)
-        if s.patch == "random":
-            corner = np.array(s.corners, dtype=np.float32)[order]
-        elif s.patch == "policy":
-            columns = [slice(j, j + 1) for j in range(order.shape[1])] if s.recurrent else [slice(None)]
-            for at in columns:  # a policy that remembers takes one moment after another
-                if looked[:, at].any():
-                    corner[:, at][looked[:, at]] = self._corners(order[:, at], looked[:, at])
-        return corner_to_box(corner, view.patch_side, view.source_side)
-
-    def _corners(self, order: Order, looked: Mask) -> Floats:
-        """Corner actions (n, 2) of moments that are looked at; of a video at most one, if it remembers."""
-        rows, s = np.nonzero(looked)[0], self.host.settings
-        maps = self.seen.map[rows, order[looked]]
-        memory = self.memory[rows] if s.whole_video else self.memory[rows, order[looked]][:, None]
-        found = self.host.run("aim", "aim", self.bill, rows, map=maps, memory=memory, state=self.state[rows])
-        corner: Floats = found[0]
-        if ((corner < 0) | (corner > 1)).any():
-            graph = self.host.graphs["aim"]
-            raise CheckpointError("it aims outside the picture", where=graph.where, hint=AGAIN)
-        if s.recurrent:
-            self.state[rows] = found[1]
-        return corner
-
-    def classify(self, order: Order, used: Mask, near: Floats, first: int) -> Floats:
-        """Logits (B, N, C) after each moment in use."""
-        logits = np.zeros((*order.shape, self.host.classes), dtype=np.float32)
-        for j in range(order.shape[1]):
-            rows = np.flatnonzero(used[:, j])
-            if len(rows):
-                at = order[rows, j]
-                logits[rows, j], self.best[rows] = self.host.run(
-                    "answer", "answer", self.bill, rows,
-                    picture=self.seen.picture[rows, at], sound=self.seen.sound[rows, at], near=near[rows, j],
-                    best=self.best[rows], step=np.full(len(rows), first + j, dtype=np.int64),
-                )  # fmt: skip
-        return logits
-
-
-def _joined(found: list[Looks], looks: int) -> Looks:
-    """The steps side by side, and behind them moments at which nobody looked."""
-
-    def join(name: str) -> Any:
-        parts = [getattr(step, name) for step in found]
-        left = looks - sum(part.shape[1] for part in parts)
-        rest = np.zeros((len(parts[0]), left, *parts[0].shape[2:]), dtype=parts[0].dtype)
-        return np.concatenate([*parts, rest], axis=1)
-
-    return Looks(*(join(name) for name in ("used", "looked", "boxes", "close", "logits")))

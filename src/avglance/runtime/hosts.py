@@ -29,6 +29,11 @@ class Loop(Protocol):
 
     stops: bool
 
+    @property
+    def halves(self) -> bool:
+        """Whether it can look after half of the glance."""
+        ...
+
     def pictures(self, asked: int | None = None) -> int:
         """How many pictures a video are asked for: as ``asked`` (0: all), or as its settings say."""
         ...
@@ -59,6 +64,7 @@ class Host:
         view_settings: how it wants its videos.
         max_k: the largest budget it can spend.
         stops: whether it can stop looking when sure.
+        halves: whether it can look after half of the glance.
         toy: whether its classes are toys.
         labels: whether it gives a video one label or several.
         by: what runs its graphs.
@@ -78,6 +84,7 @@ class Host:
         self.view_settings: ViewSettings = manifest.view
         self.labels: Labels = manifest.labels
         self.toy, self.stops, self.by, self.precision = toy, loop.stops, by, precision
+        self.halves = loop.halves
         self._manifest, self._loop = manifest, loop
 
     def pictures(self, asked: int | None = None) -> int:

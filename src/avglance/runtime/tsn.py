@@ -16,7 +16,7 @@ from avglance.views import LOGMEL_MACS, Bill, View, ViewSettings, ask_all, expec
 class TSNHost:
     """Temporal segment network of exported graphs. Arguments: as ``hosts.load_graphs`` gives them."""
 
-    stops = False
+    stops = halves = False
     encoders = ("focus_picture", "focus_sound")
 
     def __init__(

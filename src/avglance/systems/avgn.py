@@ -5,7 +5,7 @@ Paper: Audio-Visual Glance Network (ICCV 2023). Read beside it:
   patch policy (AESPA)   -> AVGN.aim         heavy encoder       -> AVGN.focus
   fusion and classes     -> AVGN.answer      every loss          -> avgn_losses
   views, looks one by one -> avgn_looks       frozen encoders, once -> avgn_known
-  glances, few pictures  -> avgn_few
+  glances, few pictures  -> avgn_few          half of the glance first   -> avgn_halves
 Differs from the paper, or fills what it leaves open:
   - widths, loss weights, rates and the log-mel recipe are ours: the paper's are not published;
   - with the heat-map policy both branches (policy and random patches) go through the focus encoder in one
@@ -35,6 +35,7 @@ from avglance.parts.meter import Meter, Unmetered
 from avglance.parts.policy import HeatmapPolicy, RecurrentPolicy, box_cell
 from avglance.parts.saliency import AVTeST, Saliency, pick_moments
 from avglance.systems.avgn_few import glance_at, with_few
+from avglance.systems.avgn_halves import dense_in_halves, recognise_in_halves
 from avglance.systems.avgn_known import ask_beforehand
 from avglance.systems.avgn_looks import ORDERS, Glimpse, Looks, look_closely, random_corners
 from avglance.systems.avgn_losses import avgn_losses
@@ -147,11 +148,11 @@ class AVGN(System):
         v = self.no_picture(spread(v, visible), visible)
         return Glimpse(spread(maps, visible), v, heard, visible, audible)
 
-    def choose(self, seen: Glimpse, *, spend: Meter | Unmetered) -> Saliency:
-        """Saliency of every snippet, by AV-TeST or by evidence."""
-        rows = torch.arange(len(seen.visible))
-        sound = seen.sound if self.settings.switches.hear_choose else None
-        found: Saliency = spend.run("choose", self.saliency, seen.picture, sound, rows=rows)
+    def choose(self, seen: Glimpse, *, spend: Meter | Unmetered, rows: Tensor | None = None) -> Saliency:
+        """Saliency of every snippet, by AV-TeST or by evidence; of all videos, or those numbered ``rows``."""
+        rows = torch.arange(len(seen.visible), device=seen.visible.device) if rows is None else rows
+        sound = seen.sound[rows] if self.settings.switches.hear_choose else None
+        found: Saliency = spend.run("choose", self.saliency, seen.picture[rows], sound, rows=rows)
         return found
 
     def rank(self, saliency: Tensor, visible: Tensor, k: int, *, told: Steering | None = None) -> Tensor:
@@ -272,7 +273,7 @@ class AVGN(System):
         ran = [(shown, seen.visible), (heard, seen.audible), (close, closely)]
         return precise(logits, self.labels), mean_evidence(ran, self.labels)
 
-    def _decide(
+    def decide(
         self, seen: Glimpse, saliency: Tensor, whole: Tensor, found: Looks, *, spend: Meter | Unmetered
     ) -> Decision:
         """``whole`` is the order (B, K), of which the first were found, as many as there are pictures."""
@@ -305,7 +306,7 @@ class AVGN(System):
             near = near.reshape(*order.shape, -1) * looked[..., None]
         used, logits = along(seen.visible, order), self.classifier(self.fuse(seen, order, near))
         found = Looks(order, used, looked, boxes, near, logits)
-        return self._decide(seen, saliency, whole, found, spend=free)
+        return self.decide(seen, saliency, whole, found, spend=free)
 
     def glance_clips(self, clips: Clips, visible: Tensor, audible: Tensor) -> Glimpse:
         """Light features of all of a batch; what the masks (B, T) leave out is taken for missing."""
@@ -330,6 +331,15 @@ class AVGN(System):
         few = self.settings.glance_pictures if asked is None else asked
         return check_pictures(few, self.max_k, where=self.name)
 
+    @property
+    def halves(self) -> bool:  # noqa: D102
+        s = self.settings
+        return s.switches.see and s.switches.order == "saliency" and not s.glance_pictures and s.snippets > 3
+
+    def in_halves(self, clips: Clips, k: int, halves: int) -> Decision:  # noqa: D102
+        self.check_clips(clips)
+        return dense_in_halves(self, clips, self.check_budget(k), halves)
+
     def know(self, clips: Clips) -> dict[str, Tensor]:  # noqa: D102
         return ask_beforehand(self, clips)
 
@@ -346,10 +356,13 @@ class AVGN(System):
     ) -> Decision:
         """The answer from a view; patches are asked for at the moments only.
 
-        ``told``: where to look. ``stop``: moments are looked at one after another, while it lets them.
+        ``told``: where to look. ``stop``: moments are looked at one after another, while it lets them; by
+        half of the glance at first, if it says so, all pictures may be glanced at and nothing is told.
         ``glance_pictures``: how many pictures a video are asked for, 0: all; None: as the settings say.
         """
         k, spend, pictures = self.check_budget(k), meter or Unmetered(), self.pictures(glance_pictures)
+        if stop and 0 < stop.halves < k and self.halves and told is None and pictures == self.max_k:
+            return recognise_in_halves(self, view, k, stop=stop, spend=spend)
         with spend.clock("glance", view):
             seen = glance_at(self, view, pictures, told=told, spend=spend)
         with spend.clock("choose"):
@@ -357,7 +370,7 @@ class AVGN(System):
             order = self.rank(saliency, seen.visible, k, told=told)
         found = look_closely(self, view, seen, order[:, :pictures], stop=stop, told=told, spend=spend)
         with spend.clock("answer"):
-            return self._decide(seen, saliency, order, found, spend=spend)
+            return self.decide(seen, saliency, order, found, spend=spend)
 
     # ---- training ----
 

@@ -39,26 +39,35 @@ if TYPE_CHECKING:
 
 
 def glance_at(
-    system: AVGN, view: View, count: int, *, told: Steering | None, spend: Meter | Unmetered
+    system: AVGN,
+    view: View,
+    count: int,
+    *,
+    told: Steering | None = None,
+    among: NDArray[np.bool_] | None = None,
+    spend: Meter | Unmetered,
 ) -> Glimpse:
     """Light features of all sounds of a view and of ``count`` pictures a video (T: of all).
 
-    All pictures of one video are decoded beside its sound and beside those before.
+    All pictures of one video are decoded beside its sound and beside those before. ``among``: of all of them
+    those of these snippets, bool (B, T).
     """
     s, device = system.settings, system.device
     few = s.switches.see and count < s.snippets
-    none = np.zeros((len(view.times), 0), dtype=np.int64)
+    none = np.zeros((len(view.times), s.snippets), dtype=np.bool_)
     if s.switches.see and not few:
-        expect_pictures(view)
-    nothing = torch.from_numpy(none)
-    sounds, audible = ask(view, "sounds", device, among=None if s.switches.listens else nothing)
+        expect_pictures(view, among=among)
+    heard_at = among if s.switches.listens else none
+    sounds, audible = ask(
+        view, "sounds", device, among=None if heard_at is None else torch.from_numpy(heard_at)
+    )
     spend.add("glance", LOGMEL_MACS, audible.nonzero()[:, 0])
     heard = system.hear(sounds, audible, spend=spend)
     asked: Iterable[tuple[NDArray[np.uint8], NDArray[np.bool_]]]
     if few:
         asked = [ask_few(view, *_wishes(system, heard, audible, count, told=told, spend=spend))]
     else:
-        asked = ask_pictures(view, among=None if s.switches.see else none)
+        asked = ask_pictures(view, among=among if s.switches.see else none)
     seen, visible = list[tuple[Tensor, Tensor]](), torch.zeros_like(audible)
     for pictures, mask in asked:
         part = to_tensor(mask, device)

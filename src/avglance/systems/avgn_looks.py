@@ -85,29 +85,19 @@ def look_closely(
     spend: Meter | Unmetered,
 ) -> Looks:
     """The looks at the moments of ``order`` (B, K), as far as ``stop`` lets them come."""
-    B, K = order.shape
-    shown, closely = along(seen.visible, order), system.looked(order, seen.visible)
-    walk = _Walk(system, view, seen, told, spend)
-    with spend.clock("aim"):
-        walk.hear(closely)
-    steps = [slice(0, K)] if stop is None else [slice(j, j + 1) for j in range(K)]
-    going = torch.ones(B, dtype=torch.bool, device=order.device)
-    found: list[Looks] = []
-    for at in steps:
-        going = going & shown[:, at].any(1)
-        if found and (not bool(going.any()) or (stop and stop.late and stop.late())):
-            break
-        used = shown[:, at] & going[:, None]
-        found.append(walk.step(order[:, at], used, used & closely[:, at], first=at.start))
-        if stop is not None:
-            enough = sure_enough(found[-1].logits[:, -1], stop.least(at.stop), system.labels)
-            going = going & ~enough
-    left = K - sum(step.order.shape[1] for step in found)
-    return _joined(order, found, left)
+    K, shown = order.shape[1], along(seen.visible, order)
+    walk = Walk(system, view, seen, told, spend)
+    walk.hear(system.looked(order, seen.visible))
+    if stop is None:
+        found = [walk.step(order, shown, torch.zeros_like(order[:, 0]))]
+    else:
+        found = []
+        walk.look(order, shown, stop, found)
+    return joined(order, found, K - sum(step.order.shape[1] for step in found))
 
 
 @dataclass
-class _Walk:
+class Walk:
     """The way along the moments, with what is remembered of those before."""
 
     system: AVGN
@@ -123,14 +113,54 @@ class _Walk:
         """AESPA hears each video once, however many looks follow."""
         switches = self.system.settings.switches
         if switches.patch == "policy" and switches.hear_aim and bool(looked.any()):
-            self.memory = self.system.remember(self.seen, looked, spend=self.spend)
+            with self.spend.clock("aim"):
+                self.memory = self.system.remember(self.seen, looked, spend=self.spend)
 
-    def step(self, order: Tensor, used: Tensor, looked: Tensor, *, first: int) -> Looks:
-        """The next moments (B, N) of the order, of which number ``first`` is the first."""
+    def look(
+        self,
+        order: Tensor,
+        shown: Tensor,
+        stop: Stopping,
+        found: list[Looks],
+        *,
+        going: Tensor | None = None,
+    ) -> Tensor:
+        """The moments (B, N) of the order one after another, behind those ``found``, as far as ``stop`` lets.
+
+        Args:
+            order: snippets, most wanted first.
+            shown: which of them can be looked at, bool (B, N); where one cannot, none behind it is.
+            stop: what ends the looks.
+            found: gets the looks.
+            going: videos that are looked at, bool (B,); None: all.
+
+        Returns:
+            Which of them are sure enough, bool (B,).
+        """
+        going = torch.ones_like(shown[:, 0]) if going is None else going
+        sure, done = (
+            torch.zeros_like(going),
+            sum((step.used.sum(1) for step in found), torch.zeros_like(order[:, 0])),
+        )
+        for j in range(order.shape[1]):
+            going = going & shown[:, j]
+            if found and (not bool(going.any()) or (stop.late and stop.late())):
+                break
+            found.append(self.step(order[:, j : j + 1], going[:, None], done))
+            done = done + going
+            least = torch.tensor([stop.least(looks) for looks in done.tolist()], dtype=torch.float64)
+            enough = sure_enough(found[-1].logits[:, -1], least, self.system.labels)
+            sure, going = sure | (going & enough), going & ~enough
+        return sure
+
+    def step(self, order: Tensor, used: Tensor, before: Tensor) -> Looks:
+        """The next moments (B, N) of the order, behind so many ``before`` (B,)."""
         system, spend, told = self.system, self.spend, self.told
+        looked = used & system.looked(order, self.seen.visible)
         with spend.clock("aim"):
             past = self.memory, self.state
-            boxes, self.state = system.aim(self.seen, order, looked, spend=spend, told=told, past=past)
+            boxes, state = system.aim(self.seen, order, looked, spend=spend, told=told, past=past)
+            self.state = _kept(state, self.state, looked.any(1))
         with spend.clock("focus", self.view):
             rows = looked.nonzero()[:, 0]
             at = torch.stack([rows, order[looked]], 1).cpu().numpy()
@@ -138,17 +168,27 @@ class _Walk:
             spend.add("focus", crop_macs(system.settings.patch_side), rows)
             near = spread(system.focus(patches, rows=rows, spend=spend), looked)
         with spend.clock("answer"):
-            fused, on = system.fuse(self.seen, order, near), used.any(1)
-            best = None if self.best is None else self.best[on]
-            answered = spend.run(
-                "answer", system.classifier, fused[on], best, first, rows=used.nonzero()[:, 0],
-                method="steps", row=(fused[:1, :1],),
-            )  # fmt: skip
-            logits, self.best = (spread(x, on) for x in answered)
+            fused = system.fuse(self.seen, order, near)
+            logits = near.new_zeros((*order.shape, system.classes))
+            for count in sorted(set(before[used.any(1)].tolist())):  # one, but where pictures are missing
+                on = used.any(1) & (before == count)
+                best = self.best[on] if count and self.best is not None else None
+                rows = (used & on[:, None]).nonzero()[:, 0]
+                said, best = spend.run(
+                    "answer", system.classifier, fused[on], best, count, rows=rows,
+                    method="steps", row=(fused[:1, :1],),
+                )  # fmt: skip
+                logits[on] = said.to(logits)
+                self.best = _kept(spread(best, on), self.best, on)
         return Looks(order, used, looked, boxes, near, logits)
 
 
-def _joined(order: Tensor, found: list[Looks], left: int) -> Looks:
+def _kept(new: Tensor | None, old: Tensor | None, on: Tensor) -> Tensor | None:
+    """What is remembered of each video: the new where there was a look (B,), else the old."""
+    return new if new is None or old is None else torch.where(on[:, None], new, old)
+
+
+def joined(order: Tensor, found: list[Looks], left: int) -> Looks:
     """The steps side by side, and behind them ``left`` moments at which nobody looked."""
 
     def join(parts: list[Tensor]) -> Tensor:

@@ -289,17 +289,17 @@ class AVGNSettings:
         """MobileNets for real video: V1 0.5 at 128 px and YAMNet glance, V2 looks at patches.
 
         Meant for pretrained encoders (``--weights``), and for little data: they are frozen until told
-        otherwise, and lines choose, not AV-TeST (docs/results.md says what that is worth).
+        otherwise. docs/results.md says what was tried beside it.
         """
         return cls(
             resize_side=224, source_side=224, glance_side=128, patch_side=128,
             picture="mobilenetv1_050", sound="yamnet", focus="mobilenetv2_100_same",
-            policy="heatmap", cells=3, choose_width=128, choose_hidden=256, choose_hear=0.2, choose_rate=5.0,
-            answer_hear=0.3, aim_width=64, aim_hidden=128, answer_width=256, answer_pool="soft",
+            policy="heatmap", cells=3, choose_width=128, choose_hidden=256, answer_hear=0.3,
+            aim_width=64, aim_hidden=128, answer_width=256, answer_pool="soft",
             train_looks=8,
             dropout=0.5, drop_features=0.5, drop_sound=0.3, drop_pictures=0.05,
             optimiser="adamw", rate=1e-3, encoder_rate=0.0, batch=32,
-            switches=AVGNSwitches(chooser="evidence"),
+            switches=AVGNSwitches(teacher="fused"),
         )  # fmt: skip
 
     @property

@@ -76,8 +76,8 @@ class Steering:
         return torch.where(around.isnan().any(-1, keepdim=True), corner, around)
 
 
-def sure_enough(logits: Tensor, least: float, labels: Labels = "one") -> Tensor:
-    """Which videos have a confidence (``certain``) of at least ``least``, bool (B,), by logits (B, C)."""
+def sure_enough(logits: Tensor, least: Tensor, labels: Labels = "one") -> Tensor:
+    """Whose confidence (``certain``), by logits (B, C), is at least ``least`` (B,), bool (B,)."""
     return (certain(precise(logits, labels), labels) >= least).to(logits.device)
 
 
@@ -175,6 +175,15 @@ class System(nn.Module):
     def stops(self) -> bool:
         """Whether it can stop looking when it is sure."""
         return "stop" in inspect.signature(self.recognise).parameters
+
+    @property
+    def halves(self) -> bool:
+        """Whether it can look after half of the glance (``Stopping.halves``), and answers ``in_halves``."""
+        return False
+
+    def in_halves(self, clips: Clips, k: int, halves: int) -> Decision:
+        """The dense answer of ``k`` looks of which the first ``halves`` come after half of the glance."""
+        raise NotImplementedError
 
     def pictures(self, asked: int | None = None) -> int:
         """How many of the T pictures a video are decoded: as ``asked`` (0: all), or as its settings say.

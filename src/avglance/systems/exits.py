@@ -11,6 +11,7 @@ are rounded so that they sum to N, and a larger budget has no smaller threshold 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,6 +25,8 @@ LOST = 0.005
 """Share of right answers that a cheaper row of the table may lack, on the videos that chose it."""
 STEPS = (1, 1.125, 1.25, 1.5, 1.75, 2, 2.5, 3, 3.5, 4, 5, 6, 7, 8, 10, 12, 16, 24)
 """Mean looks for which thresholds are solved."""
+HALVES = 2
+"""Looks that come after half of the glance, where that pays (``Stopping.halves``)."""
 
 
 def shares_for(mean_looks: float, looks: int) -> Floats:
@@ -126,20 +129,29 @@ class ExitTable:
         looks: mean looks a video, as measured on the videos that chose the thresholds, (R,).
         top1: share of right answers there (of several labels a video: mean F1), (R,).
         thresholds: (R, exits); at the last of them every video leaves.
+        halves: looks that come after half of the glance; 0: all snippets are glanced at first.
+        both: share of the videos that leave behind these, and so are glanced at wholly, (R,); (): all.
+        in_halves: a table with ``halves``, for budgets of more looks than that; None: it does not pay.
     """
 
     looks: tuple[float, ...]
     top1: tuple[float, ...]
     thresholds: tuple[tuple[float, ...], ...]
+    halves: int = 0
+    both: tuple[float, ...] = ()
+    in_halves: ExitTable | None = None
 
     @classmethod
-    def solve(cls, confidence: ArrayLike, right: ArrayLike, offered: ArrayLike) -> ExitTable:
+    def solve(
+        cls, confidence: ArrayLike, right: ArrayLike, offered: ArrayLike, *, halves: int = 0
+    ) -> ExitTable:
         """The table that suits these videos.
 
         Args:
             confidence: after each look, shape (N, K).
             right: whether the answer after each look is right, or how far, 0..1 (N, K).
             offered: how many looks each video has to offer, shape (N,).
+            halves: how many of the looks come after half of the glance.
         """
         hit, most = np.asarray(right, dtype=np.float64), np.maximum(np.asarray(offered), 1)
         worth = hit.mean(axis=0)
@@ -147,26 +159,41 @@ class ExitTable:
         sure = _confidence(confidence)[:, :K]
         solved = [solve_thresholds(sure, shares_for(m, K)) for m in (*(m for m in STEPS if m < K), K)]
         rows = np.maximum.accumulate(np.stack(solved), axis=0)
-        looks, top1 = [], []
+        looks, top1, both = [], [], []
         for eta in rows:
             last = leaves(sure, eta)
             looks.append(float(np.minimum(last, most).mean()))
             top1.append(float(hit[np.arange(len(hit)), last - 1].mean()))
-        return cls(tuple(looks), tuple(top1), tuple(tuple(map(float, eta)) for eta in rows))
+            both.append(float((last > halves).mean()))
+        thresholds = tuple(tuple(map(float, eta)) for eta in rows)
+        return cls(tuple(looks), tuple(top1), thresholds, halves, tuple(both) if halves else ())
 
-    def within(self, mean_looks: float) -> int:
-        """The row for a budget of so many looks on average: the cheapest that is as good as any it allows.
+    def macs(self, before: float, each: float) -> tuple[float, ...]:
+        """Multiply-adds of each row, by those before the first look (of the whole glance) and of each."""
+        whole = self.both or (1.0,) * len(self.looks)
+        return tuple(
+            before * (1 + share) / 2 + each * looks for share, looks in zip(whole, self.looks, strict=True)
+        )
+
+    def within(self, allowed: float, costs: Sequence[float] | None = None) -> int:
+        """The row for a budget on average: the cheapest that is as good as any it allows.
 
         As good: at most ``LOST`` less than the best. The first row is there for the smallest budget.
+
+        Args:
+            allowed: looks, or what ``costs`` are.
+            costs: of the rows, rising; None: their looks.
         """
-        allowed = [row for row, looks in enumerate(self.looks) if looks <= mean_looks] or [0]
-        best = max(self.top1[row] for row in allowed)
-        return next(row for row in allowed if self.top1[row] >= best - LOST - 1e-9)
+        rows = [row for row, cost in enumerate(costs or self.looks) if cost <= allowed] or [0]
+        best = max(self.top1[row] for row in rows)
+        return next(row for row in rows if self.top1[row] >= best - LOST - 1e-9)
 
     def as_card(self) -> dict[str, Any]:
         """Plain JSON: a threshold that everything reaches is null."""
         rows = [[None if np.isneginf(v) else v for v in row] for row in self.thresholds]
-        return {"looks": list(self.looks), "top1": list(self.top1), "thresholds": rows}
+        card: dict[str, Any] = {"looks": list(self.looks), "top1": list(self.top1), "thresholds": rows}
+        card |= {"halves": self.halves, "both": list(self.both)} if self.halves else {}
+        return card | ({"in_halves": self.in_halves.as_card()} if self.in_halves else {})
 
     @classmethod
     def from_card(cls, found: Any, *, where: str = "") -> ExitTable:
@@ -182,6 +209,17 @@ class ExitTable:
             sound = table.ndim == 2 and table.size and looks.shape == top1.shape == table.shape[:1]
             if not sound or np.isnan(table).any() or not np.isfinite([looks, top1]).all():
                 raise ValueError(f"{looks.shape}, {top1.shape} and {table.shape} values")
-        except (KeyError, TypeError, ValueError) as error:
+            halves, both = found.get("halves", 0), tuple(map(float, found.get("both", ())))
+            if type(halves) is not int or halves < 0 or len(both) != (len(looks) if halves else 0):
+                raise ValueError(f"halves {halves!r} with {len(both)} shares")
+            if not all(0 <= share <= 1 for share in both):
+                raise ValueError("shares that are none")
+            inner = None
+            if "in_halves" in found:
+                inner = cls.from_card(found["in_halves"], where=where)
+                if halves or not inner.halves or inner.in_halves:
+                    raise ValueError("a table in halves that is none")
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise CheckpointError(f"its exits are no table of thresholds ({error!r})", where=where) from error
-        return cls(tuple(looks.tolist()), tuple(top1.tolist()), tuple(map(tuple, table.tolist())))
+        thresholds = tuple(map(tuple, table.tolist()))
+        return cls(tuple(looks.tolist()), tuple(top1.tolist()), thresholds, halves, both, inner)

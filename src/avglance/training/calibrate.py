@@ -24,7 +24,7 @@ from avglance.systems.calibration import (
     fit_temperature,
     settle,
 )
-from avglance.systems.exits import ExitTable
+from avglance.systems.exits import HALVES, ExitTable
 from avglance.systems.thresholds import EVEN, certainty, f1_scores
 from avglance.training.batches import Batches
 from avglance.types import Labels
@@ -55,18 +55,22 @@ class Outcomes:
 
 
 @torch.no_grad()
-def outcomes(system: System, batches: Batches, k: int, *, device: torch.device) -> Outcomes:
-    """The dense answers for all videos of ``batches``; a system that answers once does so at ``k`` looks."""
+def outcomes(system: System, batches: Batches, k: int, *, device: torch.device, halves: int = 0) -> Outcomes:
+    """The dense answers for all videos of ``batches``; a system that answers once does so at ``k`` looks.
+
+    ``halves``: so many of the looks come after half of the glance.
+    """
     rows: list[tuple[NDArray[Any], ...]] = []
     was_training = system.training
     system.eval()
     looks = system.max_k
     try:
         for clips in batches.plain():
-            found = system(clips.to(device), looks)
+            clips = clips.to(device)
+            found = system.in_halves(clips, looks, halves) if halves else system(clips, looks)
             if found.prefix is None and looks != k:
                 looks = k
-                found = system(clips.to(device), k)
+                found = system(clips, k)
             prefix = found.scores[:, None] if found.prefix is None else found.prefix
             there = clips.visible.sum(1).clamp(max=system.pictures())
             tensors = prefix, found.saliency, clips.targets, there, found.looked.sum(1)
@@ -87,14 +91,24 @@ def calibrate(
     if len(held_out.indices) < LEAST_VIDEOS:
         return {}
     known = outcomes(system, held_out, k, device=device)
+    halved = outcomes(system, held_out, k, device=device, halves=HALVES) if system.halves else None
     examples = None if strangers is None else outcomes(system, strangers, k, device=device)
-    return card_entries(known, examples, k, look_macs(system), labels=system.labels)
+    return card_entries(known, examples, k, look_macs(system), labels=system.labels, halved=halved)
 
 
 def card_entries(
-    known: Outcomes, examples: Outcomes | None, k: int, macs: tuple[int, int], *, labels: Labels = "one"
+    known: Outcomes,
+    examples: Outcomes | None,
+    k: int,
+    macs: tuple[int, int],
+    *,
+    labels: Labels = "one",
+    halved: Outcomes | None = None,
 ) -> dict[str, Any]:
-    """What ``calibrate`` writes, of answers; ``macs`` before the first look and of each."""
+    """What ``calibrate`` writes, of answers; ``macs`` before the first look and of each.
+
+    ``halved``: answers whose first looks came after half of the glance.
+    """
     _, K, C = known.prefix.shape
     at = min(k, K) - 1
     heat = tuple(fit_temperature(known.prefix[:, j], known.truth, labels) for j in range(K))
@@ -124,21 +138,32 @@ def card_entries(
         entries["calibration"]["f1"] = _crossed_f1(given, known, halves)
     if K > 1:
         table = _exits(judge, known)
-        gmacs = [(macs[0] + macs[1] * looks) / 1e9 for looks in table.looks]
-        entries["exits"] = table.as_card() | {"gmacs": gmacs, "videos": len(raw)}
+        entries["exits"] = _exit_card(table, macs) | {"videos": len(raw)}
         entries["exits"] |= {"measure": "F1"} if labels == "several" else {}
+        inner = None if halved is None else _exits(judge, halved, HALVES)
+        if inner is not None and _spent(inner, macs) < _spent(table, macs):
+            entries["exits"]["in_halves"] = _exit_card(inner, macs)
     return entries
 
 
-def _exits(judge: Judgement, known: Outcomes) -> ExitTable:
+def _exit_card(table: ExitTable, macs: tuple[int, int]) -> dict[str, Any]:
+    return table.as_card() | {"gmacs": [cost / 1e9 for cost in table.macs(*macs)]}
+
+
+def _spent(table: ExitTable, macs: tuple[int, int]) -> float:
+    """Multiply-adds where as many are allowed as there are."""
+    return table.macs(*macs)[table.within(np.inf)]
+
+
+def _exits(judge: Judgement, known: Outcomes, halves: int = 0) -> ExitTable:
     """The table by what is right after each look: the best class, or of several labels the F1."""
     _, K, C = known.prefix.shape
     if judge.labels == "several":
         said = [judge.said(_calibrated(judge, known, j)) for j in range(K)]
         right = np.stack([f1_scores(yes, known.truth, axis=1) for yes in said], axis=1)
-        return ExitTable.solve(certainty(known.prefix), right, known.offered)
+        return ExitTable.solve(certainty(known.prefix), right, known.offered, halves=halves)
     hits = metrics.top_k_hits(known.prefix.reshape(-1, C), np.repeat(known.truth, K, 0), 1)
-    return ExitTable.solve(known.prefix.max(axis=2), hits.reshape(-1, K), known.offered)
+    return ExitTable.solve(known.prefix.max(axis=2), hits.reshape(-1, K), known.offered, halves=halves)
 
 
 def _calibrated(judge: Judgement, found: Outcomes, at: int) -> Floats:

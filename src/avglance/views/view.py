@@ -13,6 +13,8 @@ from avglance.errors import ArgumentError, ShapeError
 
 Grid = Literal["exact", "keyframe", "auto"]
 """When snippets are looked at; see ``ViewSettings``."""
+Among = NDArray[np.int64] | NDArray[np.bool_] | None
+"""Snippets by number, int (B, K), or as a mask, bool (B, T); None: all."""
 _PARTS = 4  # of the pictures of one video
 GRIDS: tuple[Grid, ...] = get_args(Grid)
 
@@ -112,9 +114,11 @@ class View(Protocol):
 
 
 def ask_all(
-    view: View, kind: Literal["sounds", "pictures"], *, among: NDArray[np.int64] | None = None
+    view: View, kind: Literal["sounds", "pictures"], *, among: Among = None
 ) -> tuple[NDArray[Any], NDArray[np.bool_]]:
-    """All sounds or pictures that a view says it has, or those of the snippets named by ``among`` (B, K).
+    """All sounds or pictures that a view says it has, or those of the snippets named by ``among``.
+
+    ``among``: snippets by number, int (B, K), or as a mask, bool (B, T).
 
     Returns:
         Rows (n, ...) and the mask (B, T) of the places they belong to, in its order. What turns out to be
@@ -128,30 +132,30 @@ def ask_all(
     return rows[still[at[:, 0], at[:, 1]]], still
 
 
-def _chosen(there: NDArray[np.bool_], among: NDArray[np.int64] | None) -> NDArray[np.bool_]:
-    """A copy of a mask (B, T), with nothing but the snippets named by ``among`` (B, K)."""
+def _chosen(there: NDArray[np.bool_], among: Among) -> NDArray[np.bool_]:
+    """A copy of a mask (B, T), with nothing but the snippets named by ``among``."""
+    if among is not None and among.dtype == np.bool_:
+        return there & among.astype(np.bool_, copy=False)
     chosen = np.full_like(there, among is None)
     if among is not None:
-        np.put_along_axis(chosen, among, True, axis=1)
+        np.put_along_axis(chosen, among.astype(np.int64, copy=False), True, axis=1)
     return there & chosen
 
 
-def expect_pictures(view: View, *, among: NDArray[np.int64] | None = None) -> None:
+def expect_pictures(view: View, *, among: Among = None) -> None:
     """Tell a view which pictures will be asked for (as ``ask_all``): it may begin while others work."""
     begin = getattr(view, "expect_pictures", None)
     if begin is not None:
         begin(np.argwhere(_chosen(view.visible, among)).astype(np.int64))
 
 
-def ask_pictures(
-    view: View, *, among: NDArray[np.int64] | None = None
-) -> Iterator[tuple[NDArray[np.uint8], NDArray[np.bool_]]]:
+def ask_pictures(view: View, *, among: Among = None) -> Iterator[tuple[NDArray[np.uint8], NDArray[np.bool_]]]:
     """``ask_all`` for pictures, of one video in quarters: one is worked on while the next is decoded.
 
     Yields:
         Rows and their mask, as ``ask_all``, at least once; the masks are disjoint, in the order of time.
     """
-    snippets = np.arange(view.visible.shape[1]) if among is None else np.sort(among[0])
+    snippets = np.flatnonzero(_chosen(np.ones_like(view.visible), among)[0])
     size = max(-(-len(snippets) // _PARTS), 1)
     if len(view.visible) != 1 or not len(snippets):
         yield ask_all(view, "pictures", among=among)
