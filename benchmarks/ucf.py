@@ -116,7 +116,10 @@ def whole_part(at: Places) -> list[Step]:
     return steps
 
 
-EACH = {"plain": {"avgn": 3, "tsn": 1, "deaf": 1, "lines": 1}, "half": {"avgn": 3, "deaf": 1, "avtest": 1}}
+EACH = {
+    "plain": {"avgn": 3, "tsn": 1, "deaf": 1, "lines": 1},
+    "half": {"avgn": 3, "tsn": 0, "deaf": 1, "avtest": 1},
+}
 """How many evaluations of a row each seed has; those behind are of the first seed alone."""
 
 

@@ -76,6 +76,7 @@ def test_half_of_the_glance_first(system) -> None:
     assert plan(system, table, 8).halves == 0, "a plain number is exact"
     assert plan(system, table, "9s").halves == 2
     assert plan(system, table, 4, True, 8).halves == 0, "few pictures are chosen from all sounds"
+    assert plan(system, table, 8, True, steered=True).halves == 0, "who is told where to look sees everything"
     before, each = look_macs(system)
     least = before / 2 + each
     assert plan(system, table, f"{(least + 1) / 1e9:.12f}GMAC").sure == ONE

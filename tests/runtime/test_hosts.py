@@ -124,7 +124,14 @@ def test_looks_end_where_those_of_the_system_do(name, host_of):
 
 
 @pytest.mark.parametrize(
-    ("name", "changes"), [("avgn", {}), ("avgn_nano", {"answer_pool": "soft"}), ("avgn", {"order": "coarse"})]
+    ("name", "changes"),
+    [
+        ("avgn", {}),
+        ("avgn_nano", {"answer_pool": "soft"}),
+        ("avgn", {"order": "coarse"}),
+        ("avgn", {"aim_form": "c"}),
+        ("avgn_nano", {"aim_form": "b", "chooser": "evidence"}),
+    ],
 )
 @pytest.mark.parametrize("view", [checks.RecordingView, checks.LosingView])
 def test_a_glance_in_halves_is_that_of_the_system(name, changes, view, host_of):

@@ -112,6 +112,26 @@ def test_when_it_is_late_nothing_more_is_glanced_at(system):
     assert all(t % 2 == 0 for _, t in view.places["pictures"])
 
 
+def test_the_first_look_happens_however_late_it_is(system):
+    """Where the only pictures are in the second half, that is glanced at for it."""
+    clips = checks.make_clips(3, missing=False)
+    clips.visible[1, ::2] = False
+    found, _, _ = recognise(system, clips, 5, Stopping(INF, late=lambda: True, halves=HALVES))
+    assert found.looked.sum(1).tolist() == [1, 1, 1]
+
+
+def test_between_two_snippets_that_were_seen_lies_what_both_say(system):
+    clips = checks.make_clips(4, missing=False)
+    found, _, _ = recognise(system, clips, 5, AT_ONCE)
+    for x in (found.evidence, found.saliency):
+        torch.testing.assert_close(x[:, 1], (x[:, 0] + x[:, 2]) / 2)
+        torch.testing.assert_close(x[:, -1], x[:, -2])
+    assert (found.evidence[:, 1::2].sum(-1) > 0.9).all()
+    whole, _, _ = recognise(system, clips, 5, NEVER)
+    dense = system.in_halves(clips, 5, HALVES)
+    torch.testing.assert_close(whole.evidence, dense.evidence, rtol=1e-4, atol=1e-5)
+
+
 @pytest.mark.parametrize("k", [1, HALVES])
 def test_few_looks_leave_no_room_for_halves(system, k):
     clips = checks.make_clips(5)

@@ -151,7 +151,7 @@ def trained(name, labels, *, steps):
     return found
 
 
-@pytest.mark.parametrize(("name", "steps"), [("tsn_nano", 60), ("avgn_nano", 60)])
+@pytest.mark.parametrize(("name", "steps"), [("tsn_nano", 120), ("avgn_nano", 60)])
 def test_events_that_come_together_are_both_said(name, steps):
     held_out, (scores, truth) = trained(name, "several", steps=steps)
     assert metrics.mean_average_precision(scores, truth).value > 0.95

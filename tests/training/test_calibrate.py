@@ -66,6 +66,8 @@ def test_half_of_the_glance_first_where_that_is_cheaper():
     assert inner.halves == HALVES
     assert inner.both[0] == 0, "after one look nobody has gone on"
     assert exits["in_halves"]["gmacs"] == pytest.approx([cost / 1e9 for cost in inner.macs(*macs)])
+    worse = found.prefix[:, :, ::-1].copy()  # cheap, and wrong
+    assert "in_halves" not in card_entries(found, None, 4, macs, halved=replace(found, prefix=worse))["exits"]
     never = replace(found, prefix=np.full_like(found.prefix, 0.2))
     never.prefix[:, -1] = found.prefix[:, -1]  # nothing is known until the last look: all are glanced at
     assert "in_halves" not in card_entries(found, None, 4, macs, halved=never)["exits"]

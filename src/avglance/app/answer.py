@@ -34,13 +34,15 @@ class Sightings:
     """What was seen and heard on the way, for the report: one entry a moment, one level a snippet.
 
     ``levels_db`` is the RMS level of each snippet's sound in dBFS, None where nothing was heard; ``visible``
-    says which snippets had a picture, ``unseen`` at how many of these it was not asked for (sound chose).
+    says which snippets had a picture, ``unseen`` at how many of these it was not asked for (sound chose), and
+    ``skipped`` at which of them nothing was: the answer was sure before.
     """
 
     moments: tuple[Sighting | None, ...]
     levels_db: tuple[float | None, ...]
     visible: tuple[bool, ...]
     unseen: int = 0
+    skipped: tuple[bool, ...] = ()
 
 
 def raise_failure(view: FileView, path: str) -> None:
@@ -157,8 +159,12 @@ def sightings(view: FileView, decision: Decision) -> Sightings:
         seen.append(None if square is None else Sighting(square.transpose(1, 2, 0), drawn))
     levels = tuple(float(db) if np.isfinite(db) else None for db in view.levels_db[0])
     visible = tuple(map(bool, view.visible[0]))
-    unseen = sum(there and view.square(0, t) is None for t, there in enumerate(visible))
-    return Sightings(tuple(seen), levels, visible, unseen)
+    unasked = [there and view.square(0, t) is None for t, there in enumerate(visible)]
+    skipped = tuple(
+        blind and level is None and bool(there)
+        for blind, level, there in zip(unasked, levels, view.audible[0], strict=True)
+    )
+    return Sightings(tuple(seen), levels, visible, sum(unasked) - sum(skipped), skipped)
 
 
 def reader_name() -> str:

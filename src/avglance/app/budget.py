@@ -90,6 +90,8 @@ def plan(
     budget: object = None,
     exit_early: bool | None = None,
     glance_pictures: int | None = None,
+    *,
+    steered: bool = False,
 ) -> Plan:
     """How a system spends a budget; None: 4 looks, or as many as it can spend.
 
@@ -100,6 +102,7 @@ def plan(
         exit_early: stop when sure; None: with a budget in GMACs or seconds, where there are thresholds.
         glance_pictures: how many pictures a video are decoded, which is also the most looks; None: as the
             system's settings say.
+        steered: it will be told where to look, and so glances at everything.
 
     Raises:
         ArgumentError: it is no budget, below one look, or not one that this system can keep.
@@ -114,15 +117,13 @@ def plan(
         raise ArgumentError(f"{system.name} cannot stop early: {why}", where="budget", hint=hint)
     early = stops and exits is not None and (bool(unit) if exit_early is None else exit_early)
     table = exits if early else None
-    whole = pictures == system.view_settings.snippets and system.halves
+    if table is not None and not steered and system.halves and pictures == system.view_settings.snippets:
+        table = _in_halves(table, most if unit else int(amount))
     if unit == "GMAC":
-        table = _in_halves(table, most) if whole else table
         found = _macs(system, table, amount, system.look_macs(glance_pictures), most)
     elif unit == "s":
-        table = _in_halves(table, most) if whole else table
         found = _seconds(system, table, amount, most)
     else:
-        table = _in_halves(table, int(amount)) if whole else table
         found = _looks(system, table, int(amount), most)
     few = f", {pictures} of {system.view_settings.snippets} pictures glanced at"
     words = found.words + few * (pictures < system.view_settings.snippets)
@@ -131,9 +132,9 @@ def plan(
     return replace(found, words=words, pictures=glance_pictures, halves=halves)
 
 
-def _in_halves(table: ExitTable | None, looks: int) -> ExitTable | None:
+def _in_halves(table: ExitTable, looks: int) -> ExitTable:
     """The table for a glance in two halves, where there is one and a budget of ``looks`` has room for it."""
-    inner = None if table is None else table.in_halves
+    inner = table.in_halves
     return table if inner is None or looks <= inner.halves else inner
 
 

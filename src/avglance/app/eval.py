@@ -119,7 +119,7 @@ def run(args: argparse.Namespace) -> int:
     found = evaluate(
         loaded,
         dataset,
-        **spending(api.Model(loaded).plan(args.budget, args.exit_early, args.glance_pictures)),
+        **spending(planned(args, loaded)),
         batch=args.batch,
         control=control(args),
         grid=args.grid,
@@ -140,6 +140,15 @@ def run(args: argparse.Namespace) -> int:
     if not found["failed"]:
         return DONE
     return SOME_FAILED if found["videos"] else UNREADABLE
+
+
+def planned(args: argparse.Namespace, loaded: Any) -> Plan:
+    """How the budget is spent; what is told where to look glances at everything."""
+    from avglance.app.answer import found_out
+    from avglance.app.budget import plan
+
+    asked = (args.budget, args.exit_early, args.glance_pictures)
+    return plan(loaded.system, found_out(loaded)[1], *asked, steered=bool(args.tell or args.uniform))
 
 
 def spending(plan: Plan) -> dict[str, Any]:

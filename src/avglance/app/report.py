@@ -53,6 +53,7 @@ class Entry:
     levels_db: tuple[float | None, ...] = ()
     visible: tuple[bool, ...] = field(default=())
     unseen: int = 0
+    skipped: tuple[bool, ...] = ()
 
 
 def save(
@@ -146,7 +147,7 @@ def make_entry(result: Recognition | Failure, sightings: Sightings | None) -> En
         return Entry(result)
     seen = look_again(result) if sightings is None else sightings
     thumbnails = [Thumbnail() if s is None else _thumbnail(s.picture, s.box) for s in seen.moments]
-    return Entry(result, tuple(thumbnails), seen.levels_db, seen.visible, seen.unseen)
+    return Entry(result, tuple(thumbnails), seen.levels_db, seen.visible, seen.unseen, seen.skipped)
 
 
 def look_again(result: Recognition) -> Sightings:
@@ -349,10 +350,13 @@ def stage_rows(result: Recognition) -> list[dict[str, Any]]:
 def skipped(result: Recognition, entry: Entry) -> list[str]:
     """What was not looked at, one sentence each."""
     cost, total, close = result.cost, len(result.times), len(result.moments)
-    glanced = total - close - entry.unseen
+    passed = sum(entry.skipped)
+    glanced = total - close - entry.unseen - passed
     lines = [f"{glanced} of {total} snippets were only glanced at; {close} got a close look."]
     if entry.unseen:
         lines.append(f"{entry.unseen} were only heard: by their sound, no picture was worth decoding there.")
+    if passed:
+        lines.append(f"{passed} were neither seen nor heard: the answer was sure before.")
     if cost.whole_frames:
         never = max(cost.whole_frames - cost.frames_delivered, 0)
         lines.append(
@@ -364,7 +368,8 @@ def skipped(result: Recognition, entry: Entry) -> list[str]:
     blind = sum(not seen for seen in entry.visible)
     if blind:
         lines.append(f"At {blind} of {total} snippets there was no picture to look at.")
-    deaf = sum(level is None for level in entry.levels_db)
+    skips = entry.skipped or (False,) * len(entry.levels_db)
+    deaf = sum(level is None and not skip for level, skip in zip(entry.levels_db, skips, strict=True))
     if deaf:
         lines.append(f"At {deaf} of {total} snippets there was no sound to hear.")
     return lines

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -29,20 +30,27 @@ def recognise_in_halves(host: AVGNHost, view: View, k: int, *, bill: Bill, stop:
     walk.hear(along(seen.visible, order))
     sure = walk.look(order, along(seen.visible, order), stop, found)
     order, used = order[:, : len(found)], np.concatenate([step.used for step in found], axis=1)
-    on = np.flatnonzero(~sure)
-    if len(on) and not (stop.late and stop.late()):
+    on = ~sure
+    if stop.late and stop.late():
+        on = on & ~used.any(axis=1)  # the first look always happens
+    if on.any():
         with bill.clock("glance", view):
-            walk.seen = seen = _together(seen, host.glance(view, bill, T, among=~even & ~sure[:, None]))
+            walk.seen = seen = _together(seen, host.glance(view, bill, T, among=~even & on[:, None]))
         with bill.clock("choose"):
-            saliency[on] = host.choose(seen, bill, on)
+            saliency[on] = host.choose(seen, bill, np.flatnonzero(on))
             rest, fresh = _others(saliency, seen, order, used, k)
-        walk.hear(fresh & ~sure[:, None])
-        walk.look(rest, fresh, stop, found, going=~sure)
+        walk.hear(fresh & on[:, None])
+        walk.look(rest, fresh, stop, found, going=on)
         order = np.concatenate([order, rest], axis=1)
     looks = joined(found, max(k, len(found)))
     whole, looks = _in_order(host, saliency, seen, order, looks, k)
     with bill.clock("answer"):
-        return host.decide(seen, saliency, whole, looks)
+        found_out = host.decide(seen, saliency, whole, looks)
+    return replace(
+        found_out,
+        saliency=_between(found_out.saliency, ~on),
+        evidence=_between(found_out.evidence, ~on),
+    )
 
 
 def _together(seen: Glimpse, more: Glimpse) -> Glimpse:
@@ -61,6 +69,15 @@ def _together(seen: Glimpse, more: Glimpse) -> Glimpse:
         shown=either("shown", more.visible),
         heard=either("heard", more.audible),
     )
+
+
+def _between(x: Floats, rows: Mask) -> Floats:
+    """Saliency or evidence (B, T, ...), in ``rows`` (B,) of odd snippets the mean of their neighbours."""
+    even, odd = x[:, ::2], x[:, 1::2]
+    mean = (even + np.concatenate([even[:, 1:], even[:, -1:]], axis=1))[:, : odd.shape[1]] / 2
+    out = x.copy()
+    out[:, 1::2] = np.where(rows.reshape(-1, *(1,) * (x.ndim - 1)), mean, odd)
+    return out
 
 
 def _others(saliency: Floats, seen: Glimpse, order: Order, used: Mask, k: int) -> tuple[Order, Mask]:

@@ -59,7 +59,9 @@ class Walk:
         self.best = np.zeros((videos, widths["best"]), dtype=np.float32)
 
     def hear(self, looked: Mask) -> None:
-        """AESPA hears each video once, however many looks follow."""
+        """AESPA hears each video that is looked at, once for all its looks at what is seen by now."""
+        if "hear" not in self.host.settings.graphs:
+            self.memory = self.seen.sound
         if "hear" in self.host.settings.graphs and looked.any():
             on = looked.any(axis=1)
             (kept,) = self.host.run("hear", "aim", self.bill, np.flatnonzero(on), sound=self.seen.sound[on])
@@ -81,7 +83,9 @@ class Walk:
             done += step.used.sum(axis=1)
         for j in range(order.shape[1]):
             going = going & shown[:, j]
-            if found and (not going.any() or (stop.late and stop.late())):
+            if found and not going.any():
+                break
+            if found and (done[going] > 0).all() and stop.late and stop.late():
                 break
             found.append(self.step(order[:, j : j + 1], going[:, None], done))
             done = done + going

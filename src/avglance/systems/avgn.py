@@ -150,9 +150,13 @@ class AVGN(System):
 
     def choose(self, seen: Glimpse, *, spend: Meter | Unmetered, rows: Tensor | None = None) -> Saliency:
         """Saliency of every snippet, by AV-TeST or by evidence; of all videos, or those numbered ``rows``."""
-        rows = torch.arange(len(seen.visible), device=seen.visible.device) if rows is None else rows
-        sound = seen.sound[rows] if self.settings.switches.hear_choose else None
-        found: Saliency = spend.run("choose", self.saliency, seen.picture[rows], sound, rows=rows)
+        picture, sound = seen.picture, seen.sound
+        if rows is None:
+            rows = torch.arange(len(picture))
+        else:
+            picture, sound = picture[rows], sound[rows]
+        heard = sound if self.settings.switches.hear_choose else None
+        found: Saliency = spend.run("choose", self.saliency, picture, heard, rows=rows)
         return found
 
     def rank(self, saliency: Tensor, visible: Tensor, k: int, *, told: Steering | None = None) -> Tensor:

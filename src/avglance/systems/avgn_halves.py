@@ -3,7 +3,8 @@
 Not of the paper. The glance at all T snippets is most of what a video costs, and an exit that ends the close
 looks alone saves none of it. Here the first choice, a few looks and their exits come after half of the glance
 (AV-TeST takes the other snippets for missing). A video that is not sure then is glanced at wholly, chosen
-from anew, and looked at on from there; what was looked at stays.
+from anew, and looked at on from there; what was looked at stays. Of a video that is sure before, the
+saliency and the evidence of a snippet that was not glanced at are those of its neighbours, on average.
 
 of a view, asking for what is used   -> recognise_in_halves      of a batch, all computed -> dense_in_halves
 """
@@ -44,28 +45,39 @@ def recognise_in_halves(
     walk.hear(system.looked(order, seen.visible))
     sure = walk.look(order, along(seen.visible, order), stop, found)
     order, used = order[:, : len(found)], torch.cat([step.used for step in found], 1)
-    on = (~sure).nonzero()[:, 0]
-    if len(on) and not (stop.late and stop.late()):
-        others = ~even & ~sure[:, None].cpu()
+    on = ~sure
+    if stop.late and stop.late():
+        on = on & ~used.any(1)  # the first look always happens
+    if bool(on.any()):
+        others = ~even & on[:, None].cpu()
         with spend.clock("glance", view):
             more = glance_at(system, view, system.max_k, among=others.numpy(), spend=spend)
             walk.seen = seen = _together(seen, more)
         with spend.clock("choose"):
-            again = system.choose(seen, spend=spend, rows=on).logits
-            saliency = saliency.index_copy(0, on, again)
+            rows = on.nonzero()[:, 0]
+            again = system.choose(seen, spend=spend, rows=rows).logits
+            saliency = saliency.index_copy(0, rows, again)
             rest, fresh = _others(system, saliency, seen, order, used, k)
-        walk.hear(system.looked(rest, seen.visible) & fresh & ~sure[:, None])
-        walk.look(rest, fresh, stop, found, going=~sure)
+        walk.hear(system.looked(rest, seen.visible) & fresh & on[:, None])
+        walk.look(rest, fresh, stop, found, going=on)
         order = torch.cat([order, rest], 1)
     order = F.pad(order, (0, max(k, len(found)) - order.shape[1]))[:, : max(k, len(found))]
     looks = joined(order, found, order.shape[1] - len(found))
     looks = _in_order(system, saliency, seen, looks, k)
     with spend.clock("answer"):
-        return system.decide(seen, saliency, looks.order, looks, spend=spend)
+        decision = system.decide(seen, saliency, looks.order, looks, spend=spend)
+    return replace(
+        decision,
+        saliency=_between(decision.saliency, ~on),
+        evidence=_between(decision.evidence, ~on),
+    )
 
 
 def dense_in_halves(system: AVGN, clips: Clips, k: int, halves: int) -> Decision:
-    """The dense answer of ``k`` looks of which the first ``halves`` come by half of the glance."""
+    """The dense answer of ``k`` looks of which the first ``halves`` come by half of the glance.
+
+    With the recurrent policy and even snippets without a picture, its memory is not that of the other way.
+    """
     free = Unmetered()
     seen = system.glance_clips(clips, clips.visible, clips.audible)
     even = _even(seen.visible)
@@ -109,6 +121,15 @@ def _together(seen: Glimpse, more: Glimpse) -> Glimpse:
         visible=seen.visible | more.visible,
         audible=seen.audible | more.audible,
     )
+
+
+def _between(x: Tensor, rows: Tensor) -> Tensor:
+    """Saliency or evidence (B, T, ...), in ``rows`` (B,) of odd snippets the mean of their neighbours."""
+    even, odd = x[:, ::2], x[:, 1::2]
+    mean = (even + torch.cat([even[:, 1:], even[:, -1:]], 1))[:, : odd.shape[1]] / 2
+    out = x.clone()
+    out[:, 1::2] = torch.where(rows.reshape(-1, *(1,) * (x.ndim - 1)), mean, odd)
+    return out
 
 
 def _others(

@@ -110,7 +110,7 @@ class Walk:
     best: Tensor | None = None  # the classifier's
 
     def hear(self, looked: Tensor) -> None:
-        """AESPA hears each video once, however many looks follow."""
+        """AESPA hears each video that is looked at, once for all its looks at what is seen by now."""
         switches = self.system.settings.switches
         if switches.patch == "policy" and switches.hear_aim and bool(looked.any()):
             with self.spend.clock("aim"):
@@ -138,13 +138,14 @@ class Walk:
             Which of them are sure enough, bool (B,).
         """
         going = torch.ones_like(shown[:, 0]) if going is None else going
-        sure, done = (
-            torch.zeros_like(going),
-            sum((step.used.sum(1) for step in found), torch.zeros_like(order[:, 0])),
-        )
+        sure, done = torch.zeros_like(going), torch.zeros_like(order[:, 0])
+        for step in found:
+            done = done + step.used.sum(1)
         for j in range(order.shape[1]):
             going = going & shown[:, j]
-            if found and (not bool(going.any()) or (stop.late and stop.late())):
+            if found and not bool(going.any()):
+                break
+            if found and bool((done[going] > 0).all()) and stop.late and stop.late():
                 break
             found.append(self.step(order[:, j : j + 1], going[:, None], done))
             done = done + going

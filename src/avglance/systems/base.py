@@ -78,7 +78,8 @@ class Steering:
 
 def sure_enough(logits: Tensor, least: Tensor, labels: Labels = "one") -> Tensor:
     """Whose confidence (``certain``), by logits (B, C), is at least ``least`` (B,), bool (B,)."""
-    return (certain(precise(logits, labels), labels) >= least).to(logits.device)
+    scores = precise(logits, labels)
+    return (certain(scores, labels) >= least.to(scores.device)).to(logits.device)
 
 
 @dataclass(frozen=True)

@@ -27,6 +27,8 @@ STEPS = (1, 1.125, 1.25, 1.5, 1.75, 2, 2.5, 3, 3.5, 4, 5, 6, 7, 8, 10, 12, 16, 2
 """Mean looks for which thresholds are solved."""
 HALVES = 2
 """Looks that come after half of the glance, where that pays (``Stopping.halves``)."""
+HALVES_LOST = 0.015
+"""Share of right answers that a glance in halves may lack for that, on the videos that chose it."""
 
 
 def shares_for(mean_looks: float, looks: int) -> Floats:
@@ -196,8 +198,8 @@ class ExitTable:
         return card | ({"in_halves": self.in_halves.as_card()} if self.in_halves else {})
 
     @classmethod
-    def from_card(cls, found: Any, *, where: str = "") -> ExitTable:
-        """What ``as_card`` gave.
+    def from_card(cls, found: Any, *, where: str = "", inner: bool = False) -> ExitTable:
+        """What ``as_card`` gave; ``inner``: the one in halves.
 
         Raises:
             CheckpointError: it is no such table.
@@ -210,16 +212,16 @@ class ExitTable:
             if not sound or np.isnan(table).any() or not np.isfinite([looks, top1]).all():
                 raise ValueError(f"{looks.shape}, {top1.shape} and {table.shape} values")
             halves, both = found.get("halves", 0), tuple(map(float, found.get("both", ())))
-            if type(halves) is not int or halves < 0 or len(both) != (len(looks) if halves else 0):
+            if type(halves) is not int or (halves > 0) != inner or len(both) != (len(looks) if inner else 0):
                 raise ValueError(f"halves {halves!r} with {len(both)} shares")
             if not all(0 <= share <= 1 for share in both):
                 raise ValueError("shares that are none")
-            inner = None
-            if "in_halves" in found:
-                inner = cls.from_card(found["in_halves"], where=where)
-                if halves or not inner.halves or inner.in_halves:
-                    raise ValueError("a table in halves that is none")
+            if inner and "in_halves" in found:
+                raise ValueError("a table in halves within another")
+            within = (
+                cls.from_card(found["in_halves"], where=where, inner=True) if "in_halves" in found else None
+            )
         except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise CheckpointError(f"its exits are no table of thresholds ({error!r})", where=where) from error
         thresholds = tuple(map(tuple, table.tolist()))
-        return cls(tuple(looks.tolist()), tuple(top1.tolist()), thresholds, halves, both, inner)
+        return cls(tuple(looks.tolist()), tuple(top1.tolist()), thresholds, halves, both, within)

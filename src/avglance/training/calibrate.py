@@ -24,7 +24,7 @@ from avglance.systems.calibration import (
     fit_temperature,
     settle,
 )
-from avglance.systems.exits import HALVES, ExitTable
+from avglance.systems.exits import HALVES, HALVES_LOST, ExitTable
 from avglance.systems.thresholds import EVEN, certainty, f1_scores
 from avglance.training.batches import Batches
 from avglance.types import Labels
@@ -116,7 +116,7 @@ def card_entries(
     given = _calibrated(judge, known, at)
     strange = None if examples is None else (_calibrated(judge, examples, at), examples.saliency)
     judge = settle(heat, given, known.truth, known.saliency, examples=strange, labels=labels)
-    halves = _halves(given, known, strange, labels)
+    judges = _crossed_judges(given, known, strange, labels)
     raw = known.prefix[:, at]
     entries: dict[str, Any] = {
         "calibration": judge.as_card()
@@ -129,19 +129,19 @@ def card_entries(
         },
         "unknown": {
             "share": LOST_SHARE,
-            "right_lost": _lost(given, known, halves),
+            "right_lost": _lost(given, known, judges),
             "examples": 0 if examples is None else len(examples.truth),
             "recognised": None if strange is None else float(judge.unknown(*strange).mean()),
         },
     }
     if labels == "several":
-        entries["calibration"]["f1"] = _crossed_f1(given, known, halves)
+        entries["calibration"]["f1"] = _crossed_f1(given, known, judges)
     if K > 1:
         table = _exits(judge, known)
         entries["exits"] = _exit_card(table, macs) | {"videos": len(raw)}
         entries["exits"] |= {"measure": "F1"} if labels == "several" else {}
         inner = None if halved is None else _exits(judge, halved, HALVES)
-        if inner is not None and _spent(inner, macs) < _spent(table, macs):
+        if inner is not None and _pays(inner, table, macs):
             entries["exits"]["in_halves"] = _exit_card(inner, macs)
     return entries
 
@@ -150,9 +150,11 @@ def _exit_card(table: ExitTable, macs: tuple[int, int]) -> dict[str, Any]:
     return table.as_card() | {"gmacs": [cost / 1e9 for cost in table.macs(*macs)]}
 
 
-def _spent(table: ExitTable, macs: tuple[int, int]) -> float:
-    """Multiply-adds where as many are allowed as there are."""
-    return table.macs(*macs)[table.within(np.inf)]
+def _pays(inner: ExitTable, table: ExitTable, macs: tuple[int, int]) -> bool:
+    """Whether a glance in halves takes less for answers that lack at most ``HALVES_LOST``."""
+    one, other = inner.within(np.inf), table.within(np.inf)
+    less = inner.macs(*macs)[one] < table.macs(*macs)[other]
+    return less and inner.top1[one] >= table.top1[other] - HALVES_LOST
 
 
 def _exits(judge: Judgement, known: Outcomes, halves: int = 0) -> ExitTable:
@@ -171,7 +173,7 @@ def _calibrated(judge: Judgement, found: Outcomes, at: int) -> Floats:
     return judge.scores(found.prefix[:, at], np.minimum(found.looked, at + 1))
 
 
-def _halves(
+def _crossed_judges(
     given: Floats, known: Outcomes, strange: tuple[Floats, Floats] | None, labels: Labels
 ) -> list[tuple[slice, Judgement]]:
     """Each half of the videos with the judgement that the other half gives."""
@@ -184,20 +186,20 @@ def _halves(
     return found
 
 
-def _lost(given: Floats, known: Outcomes, halves: list[tuple[slice, Judgement]]) -> float | None:
+def _lost(given: Floats, known: Outcomes, judges: list[tuple[slice, Judgement]]) -> float | None:
     """Share of right answers called unknown, each half of the videos by the thresholds of the other half."""
     right = metrics.top_k_hits(given, known.truth, 1)
     if not right.any():
         return None
     lost = np.zeros(len(given), dtype=bool)
-    for here, judge in halves:
+    for here, judge in judges:
         lost[here] = judge.unknown(given[here], known.saliency[here])
     return float(lost[right].mean())
 
 
-def _crossed_f1(given: Floats, known: Outcomes, halves: list[tuple[slice, Judgement]]) -> float:
+def _crossed_f1(given: Floats, known: Outcomes, judges: list[tuple[slice, Judgement]]) -> float:
     """F1 of all answers together, each half of the videos by the thresholds of the other half."""
     said = np.zeros(given.shape, dtype=bool)
-    for here, judge in halves:
+    for here, judge in judges:
         said[here] = judge.said(given[here])
     return float(f1_scores(said, known.truth))

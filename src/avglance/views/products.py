@@ -1,8 +1,8 @@
 """Products of matrices in pieces that BLAS computes by the thread that asks.
 
 OpenBLAS, which numpy brings along, wakes its other threads for a larger product, and these wait for the next
-one in a busy loop, some twenty milliseconds each time: on two cores a third of the time of an answer, taken
-from the networks and the decoder. Telling it to use one thread would change the whole process.
+one in a busy loop, some twenty milliseconds each time: on two cores a quarter of the time of an answer,
+taken from the networks and the decoder. Telling it to use one thread would change the whole process.
 """
 
 from __future__ import annotations
