@@ -160,10 +160,7 @@ def sightings(view: FileView, decision: Decision) -> Sightings:
     levels = tuple(float(db) if np.isfinite(db) else None for db in view.levels_db[0])
     visible = tuple(map(bool, view.visible[0]))
     unasked = [there and view.square(0, t) is None for t, there in enumerate(visible)]
-    skipped = tuple(
-        blind and level is None and bool(there)
-        for blind, level, there in zip(unasked, levels, view.audible[0], strict=True)
-    )
+    skipped = tuple(blind and level is None for blind, level in zip(unasked, levels, strict=True))
     return Sightings(tuple(seen), levels, visible, sum(unasked) - sum(skipped), skipped)
 
 
