@@ -15,7 +15,7 @@ from tests.media.makers import even, tone
 
 from avglance.media import Limits, VideoReader, longmp4, longtrack, mp4tables
 from avglance.media.longmp4 import LongMp4, open_long
-from avglance.media.source import open_media
+from avglance.media.source import open_media, opening_again
 
 NEVER = 1 << 62
 
@@ -263,6 +263,28 @@ def test_a_reader_says_what_it_says_with_libav(file_of, name, monkeypatch):
     with open_media(file, Limits()) as box:
         assert not isinstance(box, LongMp4)
     assert mine == everything(file)
+
+
+@pytest.mark.usefixtures("long_way")
+@pytest.mark.parametrize("name", FILES)
+def test_opened_again_it_has_the_same_packets_and_outlives_the_first(file_of, name):
+    with open_media(file_of(name), Limits()) as box:
+        begun = first(3, box)
+        again = opening_again(box, file_of(name), Limits())
+    twin = again()
+    assert isinstance(twin, LongMp4)
+    with twin, open_media(file_of(name), Limits()) as other:
+        assert twin.name == other.name
+        for stream in twin.streams:
+            assert [of_entry(e) for e in stream.index_entries[:5]] == [
+                of_entry(e) for e in other.streams[stream.index].index_entries[:5]
+            ]
+        packets = first(10_000, twin)
+        assert packets[:3] == begun
+        assert packets == first(10_000, other)
+        source = twin._source
+        assert source.some(0, 4)
+    assert not source.some(0, 4)  # both have let go of it
 
 
 @pytest.mark.usefixtures("long_way")

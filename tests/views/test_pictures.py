@@ -7,7 +7,15 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from avglance.errors import ArgumentError, ShapeError
-from avglance.views import ViewSettings, crop_patches, resize, resize_matrix, source_square, square_to_file
+from avglance.views import (
+    ViewSettings,
+    crop_patches,
+    resize,
+    resize_matrix,
+    shrinks_to,
+    source_square,
+    square_to_file,
+)
 
 sides = st.integers(1, 60)
 
@@ -109,12 +117,27 @@ def test_source_square_equals_the_matrices(size: tuple[int, int], pair: tuple[in
     image = noise(height, width, 3, seed=height)
     square = source_square(image, ViewSettings(resize_side=resized, source_side=side))
     extent = min(height, width) * side / resized
-    rows = resize_matrix(height, side, start=(height - extent) / 2, extent=extent).astype(float)
-    columns = resize_matrix(width, side, start=(width - extent) / 2, extent=extent).astype(float)
+    top, left = (n / 2 if extent != side else n // 2 for n in (height - extent, width - extent))
+    rows = resize_matrix(height, side, start=top, extent=extent).astype(float)
+    columns = resize_matrix(width, side, start=left, extent=extent).astype(float)
     exact = np.einsum("ij,jkc,lk->cil", rows, image.astype(float), columns, optimize=True)
     assert square.shape == (3, side, side)
     assert square.dtype == np.uint8
     assert np.abs(square - exact).max() <= 1.01
+
+
+@pytest.mark.parametrize(
+    ("fit", "width", "height", "most"),
+    [
+        ("crop", 1280, 720, 455), ("crop", 720, 1280, 455), ("crop", 511, 512, None), ("crop", 512, 512, 256),
+        ("crop", 0, 0, None), ("letterbox", 1280, 720, 224), ("letterbox", 447, 200, None),
+    ],
+)  # fmt: skip
+def test_pictures_shrink_early_only_where_half_is_left(
+    fit: str, width: int, height: int, most: int | None
+) -> None:
+    settings = ViewSettings(resize_side=256, source_side=224, fit=fit)
+    assert shrinks_to(width, height, settings) == most
 
 
 def test_a_picture_of_the_right_size_is_only_cut() -> None:

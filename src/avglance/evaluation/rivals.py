@@ -25,7 +25,7 @@ from avglance.parts.fold import folded
 from avglance.parts.meter import row_macs
 from avglance.systems.encoders import quick, short_weights
 from avglance.types import Precision
-from avglance.views import Bill, FileView, Grid, ViewSettings, snippet_centres, source_square
+from avglance.views import Bill, FileView, Grid, ViewSettings, shrinks_to, snippet_centres, source_square
 
 SQUARE = ViewSettings(snippets=16, resize_side=256, source_side=224, glance_side=224, patch_side=224)
 CLASSES = 200
@@ -146,7 +146,9 @@ class Others:
         """The pictures (n, 3, S, S); where none came, the one before."""
         side, flat = self.view.source_side, wanted.flatten().tolist()
         squares = np.zeros((len(flat), 3, side, side), dtype=np.uint8)
-        frames = frames_through(reader, flat) if self.through else reader.frames_at(flat)
+        most = shrinks_to(reader.info.width, reader.info.height, self.view)
+        read = frames_through if self.through else VideoReader.frames_at
+        frames = read(reader, flat, max_side=most)
         last = squares[0]
         for index, frame in frames:
             last = last if frame is None else source_square(frame.image, self.view)

@@ -20,7 +20,7 @@ from avglance.media.asked import check_stretch, known_times, longest_side, wante
 from avglance.media.frame import Frame
 from avglance.media.resample import Resampler
 from avglance.media.sound import SoundPiece
-from avglance.media.upright import Turn, fit_inside, to_rgb
+from avglance.media.upright import fit_inside, shrunk
 from avglance.types import AudioTrack, MediaInfo, Reason
 
 _WHERE = "VideoArray"
@@ -224,7 +224,7 @@ class ArrayReader:
         height, width = image.shape[:2]
         size = fit_inside(width, height, max_side)
         if size != (width, height):
-            image = to_rgb(av.VideoFrame.from_ndarray(image, format="rgb24"), size, Turn())
+            image = shrunk(image, size)
         self.frames_delivered += 1
         return Frame(float(self._times[at]), float(self._ends[at]), image)
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 import os
 import struct
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Self
 
@@ -36,6 +37,15 @@ _CODECS = frozenset({"h264", "hevc", "mpeg4", "mjpeg", "vp9", "av1", "libdav1d",
 _ODD = (OSError, ValueError, LookupError, OverflowError, TypeError, AttributeError)
 
 
+@dataclass(frozen=True)
+class Shown:
+    """What libav is shown of a file: its short ``moov``, where that lies, and how many samples it has."""
+
+    at: int
+    moov: bytes
+    counts: list[int]  # of each track
+
+
 class LongStream:
     """A stream of libav's with another index: all else is asked of libav."""
 
@@ -53,8 +63,8 @@ class LongMp4:
 
     name = ""  # what libav calls the file: its address
 
-    def __init__(self, source: Bytes, head: Any, tracks: dict[int, LongTrack]) -> None:
-        self._source, self._head, self._tracks = source, head, tracks
+    def __init__(self, source: Bytes, head: Any, tracks: dict[int, LongTrack], shown: Shown) -> None:
+        self._source, self._head, self._tracks, self._shown = source, head, tracks, shown
         self.size = source.size  # bytes of the file
         self.streams = tuple(
             LongStream(self, tracks[s.index]) if s.index in tracks else s for s in head.streams
@@ -148,8 +158,34 @@ class LongMp4:
         packet.is_keyframe, packet.is_corrupt = key, len(held) < size
         return _with_padding(packet, pad)
 
-    def learn(self, heads: list[int]) -> None:
+    def again(self, open_head: Callable[[Any], Any]) -> Callable[[], LongMp4]:
+        """What opens the same file once more, in another thread if need be: its tables are looked at once.
+
+        Call what comes back: it holds the file. It raises what libav raises, or ``NotPlain``.
+        """
+        source, tracks, shown, name = self._source.held(), dict(self._tracks), self._shown, self.name
+
+        def opened() -> LongMp4:
+            try:
+                head = open_head(HeadFile(source, shown.at, shown.moov))
+                try:
+                    beside = {i: track.beside(head.streams[i]) for i, track in tracks.items()}
+                    box = LongMp4(source, head, beside, shown)
+                    box.learn()
+                except BaseException:
+                    head.close()
+                    raise
+            except BaseException:
+                source.close()
+                raise
+            box.name = name
+            return box
+
+        return opened
+
+    def learn(self) -> None:
         """Keep what only libav can tell of the first packets, and compare some more with those read here."""
+        heads = self._shown.counts
         left = {
             i: min(max(max(track.discards, default=0) + 1, _TRIED), heads[i] - 1)
             for i, track in self._tracks.items()
@@ -178,6 +214,8 @@ class LongMp4:
 
     def close(self) -> None:
         """Let go of the file and the decoders; safe to call twice."""
+        if not self._open:
+            return
         self._open = False
         self.streams = ()  # they know this box: nothing is to keep the other alive
         self._tracks = {}
@@ -226,8 +264,8 @@ def _plays(stream: Any) -> bool:
 def _build(source: Bytes, movie: Movie, open_head: Callable[[Any], Any]) -> LongMp4:
     """The container of a plain file."""
     counts = [_head_count(track) for track in movie.tracks]
-    moov = short_moov(source, movie, counts)
-    head = open_head(HeadFile(source, movie.box.start, moov))
+    shown = Shown(movie.box.start, short_moov(source, movie, counts), counts)
+    head = open_head(HeadFile(source, shown.at, shown.moov))
     try:
         need(head.format.name.startswith("mov") and len(head.streams) >= len(movie.tracks), "no MP4 to libav")
         tracks: dict[int, LongTrack] = {}
@@ -241,11 +279,11 @@ def _build(source: Bytes, movie: Movie, open_head: Callable[[Any], Any]) -> Long
             need(stream.time_base.denominator == track.scale, "libav counts other ticks")
             tracks[stream.index] = LongTrack(stream, track, table, movie.scale, count)
             tracks[stream.index].survey()
-        box = LongMp4(source, head, tracks)
+        box = LongMp4(source, head, tracks, shown)
         need(len(tracks) > 0, "no track")
         # libav takes what a track is from its description, not from its handler
         need(all(s.index in tracks for s in head.streams if _plays(s)), "a track that only libav knows")
-        box.learn(counts)
+        box.learn()
         return box
     except BaseException:
         head.close()

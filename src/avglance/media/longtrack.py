@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,7 +11,8 @@ import numpy as np
 from avglance.media.mp4head import Track
 from avglance.media.mp4tables import SampleTable, need
 
-BLOCK = 1024  # samples looked up together
+BLOCK = 128  # samples looked up together: one is asked for where another seek begins, as a rule
+TAIL = 64 << 10  # samples that may end behind an edit's end for all their times to be looked at
 DEEP = 16  # pictures that a decoder of libav may hold back
 
 
@@ -42,6 +44,7 @@ class LongTrack:
         self.discards = frozenset(i for i, entry in enumerate(listed) if entry.is_discard)
         self.kept: dict[int, Any] = {}  # packets that are not shown: only libav can mark them
         self.skip = 0  # samples that libav drops from the start
+        self._deepest = 0  # how many pictures a decoder has to hold back
         self._rows: dict[int, list[tuple[int, int, int, int, int, bool]]] = {}
         late = max(self.discards, default=0) + DEEP >= len(listed) and head < table.count
         need(not late, "an edit that begins late")
@@ -79,18 +82,29 @@ class LongTrack:
         most = offsets.most if offsets else 0
         if self._end is not None and self.table.clock.total + most >= self._end:
             low = max(self.table.clock.find(self._end - most), 0)
-            need(self.table.count - low <= 64 * BLOCK, "an edit that ends early")
-            for at in range(low, self.table.count, BLOCK):
-                span = self.table.span(at, min(at + BLOCK, self.table.count))
+            need(self.table.count - low <= TAIL, "an edit that ends early")
+            for at in range(low, self.table.count, 8 * BLOCK):
+                span = self.table.span(at, min(at + 8 * BLOCK, self.table.count))
                 need(int((span.dts + span.offset).max()) < self._end, "an edit that ends early")
         context = self.stream.codec_context
         if offsets is None or context.name != "h264":
             return
         # libav tells the decoder how many pictures to hold back by the times of all samples
-        deepest = max(_depth(self.table, at, at + 8192) for at in range(0, self.table.count, 8192))
-        if deepest > getattr(context, "reorder_depth", 0):
+        self._deepest = max(_depth(self.table, at, at + 8192) for at in range(0, self.table.count, 8192))
+        self._tell_depth()
+
+    def _tell_depth(self) -> None:
+        context = self.stream.codec_context
+        if self._deepest > getattr(context, "reorder_depth", 0):
             need(hasattr(context, "reorder_depth"), "pictures further out of order")
-            context.reorder_depth = deepest
+            context.reorder_depth = self._deepest
+
+    def beside(self, stream: Any) -> LongTrack:
+        """The same track of the same file, which libav has opened once more; the tables are shared."""
+        other = copy.copy(self)
+        other.stream, other.kept, other.skip, other._rows = stream, {}, 0, {}
+        other._tell_depth()
+        return other
 
     # ---- looking up ----
 

@@ -8,8 +8,10 @@ that tables declare are compared with the bytes that are there before anything i
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,9 +34,10 @@ def need(true: bool, what: str) -> None:
 
 
 class Bytes:
-    """An open file, read by position; it owns the descriptor."""
+    """An open file, read by position, from several threads if need be; it owns the descriptor."""
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
+        self._users, self._lock = 1, threading.Lock()
         self._file: int | None = os.open(path, os.O_RDONLY | getattr(os, "O_BINARY", 0))
         self.size = os.fstat(self._file).st_size
 
@@ -51,11 +54,12 @@ class Bytes:
     def _rest(self, at: int, count: int) -> bytes:
         """The same by seeking, in several reads where the system gives less than asked for."""
         assert self._file is not None  # the caller looked
-        os.lseek(self._file, at, os.SEEK_SET)
         parts: list[bytes] = []
-        while count > 0 and (got := os.read(self._file, count)):
-            parts.append(got)
-            count -= len(got)
+        with self._lock:
+            os.lseek(self._file, at, os.SEEK_SET)
+            while count > 0 and (got := os.read(self._file, count)):
+                parts.append(got)
+                count -= len(got)
         return b"".join(parts)
 
     def all(self, at: int, count: int) -> bytes:
@@ -64,15 +68,28 @@ class Bytes:
         need(len(got) == count, "the file ends inside a table")
         return got
 
+    def held(self) -> Self:
+        """The same file for one user more: it stays open until each has closed it."""
+        with self._lock:
+            self._users += 1
+        return self
+
     def close(self) -> None:
-        """Let go of the file; safe to call twice."""
+        """Let go of the file, once a user; more often is safe."""
+        with self._lock:
+            self._users -= 1
+            last = self._users <= 0
+        if last:
+            self._close()
+
+    def _close(self) -> None:
         if self._file is not None:
             os.close(self._file)
             self._file = None
 
     def __del__(self) -> None:
         if hasattr(self, "_file"):
-            self.close()
+            self._close()
 
 
 @dataclass(frozen=True)
@@ -131,12 +148,13 @@ class Runs:
 
     def _stretch(self, number: int) -> tuple[Ints, Ints, Ints]:
         """Of stretch ``number``: the first sample and the sum before it for each row and the end, values."""
-        if self._near is None or self._near[0] != number:
+        near = self._near  # another thread may look elsewhere meanwhile
+        if near is None or near[0] != number:
             rows = self.rows.read(number * STEP, min((number + 1) * STEP, self.rows.count))
             values = self._values(rows)
             starts = self._marks[number] + _before(rows[:, 0])
-            self._near = (number, starts, self._sums[number] + _before(rows[:, 0] * values), values)
-        return self._near[1:]
+            near = self._near = (number, starts, self._sums[number] + _before(rows[:, 0] * values), values)
+        return near[1:]
 
     def sum_before(self, sample: int) -> int:
         """The sum of the values of all samples before this one."""
@@ -261,10 +279,11 @@ class Keys:
 
     def _stretch(self, number: int) -> Ints:
         assert self._rows is not None  # without rows nobody asks
-        if self._near is None or self._near[0] != number:
+        near = self._near  # another thread may look elsewhere meanwhile
+        if near is None or near[0] != number:
             high = min((number + 1) * STEP, self._rows.count)
-            self._near = (number, self._rows.read(number * STEP, high)[:, 0] - 1)
-        return self._near[1]
+            near = self._near = (number, self._rows.read(number * STEP, high)[:, 0] - 1)
+        return near[1]
 
     def flags(self, low: int, high: int) -> NDArray[np.bool_]:
         """Whether each of the samples [low, high) is a keyframe."""

@@ -10,12 +10,11 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import av.error
-from av.video.reformatter import VideoReformatter
 
 from avglance.media.limits import Limits
 from avglance.media.shots import EPS_S, Shot, ShotSource, read_packets, stamp_of
 from avglance.media.spent import Spans, Spent
-from avglance.media.upright import Turn, square_size, turn_of
+from avglance.media.upright import Colours, Turn, square_size, turn_of
 
 _LONG_S = 60.0
 _SPARE_STEPS = 2.0  # pictures so close before the one wanted are decoded even if nothing needs them
@@ -43,7 +42,7 @@ class PictureTrack:
     ) -> None:
         self.index, self._reopen, self._spent = index, reopen, spent
         self._limits, self._threads, self._rough = limits, threads, rough
-        self.colours = VideoReformatter()  # for the frames of its shots
+        self.colours = Colours()  # for the frames of its shots
         self._spares = True  # whether pictures that no other needs are left out on the way to what is wanted
         spent.look_for_breaks(box)
         self._attach(box)

@@ -23,7 +23,7 @@ from avglance.media.pictures import PictureTrack
 from avglance.media.shots import Shot
 from avglance.media.side import BESIDE, open_side
 from avglance.media.sound import SoundPiece, SoundTrack
-from avglance.media.source import open_media, show
+from avglance.media.source import open_media, opening_again, show
 from avglance.media.spent import Spent
 from avglance.media.tail import Ends, all_packets, true_ends
 from avglance.media.upright import fit_inside, to_rgb
@@ -86,21 +86,23 @@ class VideoReader:
             box.close()
             raise
         for name in declared.unknown:
-            kind = "no_picture_decoded" if name == "pictures" else "no_sound_decoded"
-            self._spent.note(kind, f"the codec of the {name} is not known here")
+            which = "no_picture_decoded" if name == "pictures" else "no_sound_decoded"
+            self._spent.note(which, f"the codec of the {name} is not known here")
         if declared.video_index is not None:
-            self._pictures = PictureTrack(
-                box,
-                declared.video_index,
-                reopen=lambda: open_media(self.path, self.limits),
-                limits=self.limits,
-                threads=threads,
-                rough=rough,
-                spent=self._spent,
-            )
-            box = None if side or declared.audio_index is None else open_media(self.path, self.limits)
+            needed = not side and declared.audio_index is not None
+            again = opening_again(box, self.path, self.limits, beside=threads != 1) if needed else None
+            try:
+                self._pictures = PictureTrack(
+                    box, declared.video_index, reopen=lambda: open_media(self.path, self.limits),
+                    limits=self.limits, threads=threads, rough=rough, spent=self._spent,
+                )  # fmt: skip
+            except BaseException:
+                if again is not None:
+                    again().close()
+                raise
+            box = None if again is None else again()
         if side is not None:
-            if box is not None:  # a sound file in place of a sound file
+            if box is not None:  # sound in place of sound
                 box.close()
             self._side, box, held = side
             declared = replace(declared, audio_index=held.audio_index, tracks=held.tracks)
@@ -212,9 +214,8 @@ class VideoReader:
     ) -> Iterator[tuple[int, Frame | None]]:
         """The pictures on the screen at ``times``, in one forward pass: (index into ``times``, picture).
 
-        The pairs come in the order of time. The picture at t is the last one with ``time_s`` <= t; t before
-        the first picture by no more than a frame gives the first. None: no picture there, because it is lost
-        or the pictures have not begun or are over. Each picture is decoded once.
+        In the order of time, each decoded once. The picture at t is the last with ``time_s`` <= t; a t before
+        the first by at most a frame gives the first. None: it is lost, they have not begun, or are over.
 
         Args:
             times: seconds on the clock, in any order.

@@ -103,7 +103,16 @@ class _Stretches:
             item = self._again.popleft() if self._again else next(self._frames, None)
             if item is None and not self._held:
                 return
+            if item is not None and not self._held and self._goes_on(item):  # as nearly all do
+                self._count += item[1].samples
+                yield *item, False
+                continue
             yield from self._settled(item)
+
+    def _goes_on(self, item: tuple[float, Any]) -> bool:
+        """Whether a frame lies where the stretch ends."""
+        same = self._key is not None and _key(item[1]) == self._key
+        return same and abs(item[0] - self._end()) <= _DRIFT_S
 
     def _settled(self, item: tuple[float, Any] | None) -> Iterator[tuple[float, Any, bool]]:
         """What is certain now, with one more frame (None: there is none)."""
@@ -241,23 +250,25 @@ class SoundTrack:
         run: _Run | None = None
         for time, frame, begins in _Stretches(self._frames()):
             if run is not None and begins:
-                yield from filter(None, [run.put(None)])
+                if (piece := run.put(None)) is not None:
+                    yield piece
                 run = None
             if time > end:
                 break
             if run is None:
                 run = _Run(time, rate_hz)
             try:
-                near = time + 2 * frame.samples / frame.sample_rate > end
-                yield from filter(None, [run.put(frame, now=near)])
+                piece = run.put(frame, now=time + 2 * frame.samples / frame.sample_rate > end)
             except (av.error.FFmpegError, ValueError):  # a layout that cannot be mixed down
                 self._keep_lost(time, time + frame.samples / frame.sample_rate)
                 run = None
                 continue
+            if piece is not None:
+                yield piece
             if run.end > end:
                 return
-        if run is not None:
-            yield from filter(None, [run.put(None)])
+        if run is not None and (piece := run.put(None)) is not None:
+            yield piece
 
     def _frames(self) -> Iterator[tuple[float, Any]]:
         """Decoded frames with their time, from here on, past errors where the file goes on."""

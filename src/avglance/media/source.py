@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import errno
 import os
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +15,8 @@ import av.error
 
 from avglance.errors import FailureKind, MediaError
 from avglance.media.limits import Limits
-from avglance.media.longmp4 import open_long
+from avglance.media.longmp4 import LongMp4, open_long
+from avglance.media.mp4tables import NotPlain
 from avglance.media.sniff import looks_truncated, sniff
 
 # demuxers that read one file and open nothing else
@@ -35,16 +39,7 @@ def open_media(path: str | os.PathLike[str], limits: Limits) -> Any:
     found = sniff(path)
     if found.kind is not None:
         raise MediaError(found.what, kind=found.kind, where=show(path), hint=found.hint)
-    settings: dict[str, Any] = {
-        "options": {"max_pixels": limits.libav_pixels},
-        "container_options": {
-            "protocol_whitelist": "file",
-            "format_whitelist": FORMATS,
-            "max_streams": str(limits.max_streams + 1),
-        },
-        "metadata_errors": "replace",
-        "timeout": limits.max_open_s,
-    }
+    settings = _settings(limits)
     try:
         box = open_long(path, lambda file: av.open(file, **settings))
         if box is None:
@@ -57,6 +52,44 @@ def open_media(path: str | os.PathLike[str], limits: Limits) -> Any:
         box.close()
         raise
     return box
+
+
+def opening_again(
+    box: Any, path: str | os.PathLike[str], limits: Limits, *, beside: bool = False
+) -> Callable[[], Any]:
+    """What gives the file of an open container open once more; it is to be called once.
+
+    It raises as ``open_media``. ``beside``: a thread opens it by then.
+    """
+    settings = _settings(limits)
+    opened = box.again(lambda file: av.open(file, **settings)) if isinstance(box, LongMp4) else None
+
+    def again() -> Any:
+        if opened is not None:
+            with suppress(NotPlain, av.error.FFmpegError, OSError, ValueError, MemoryError):
+                return opened()
+        return open_media(path, limits)
+
+    if not beside:
+        return again
+    pool = ThreadPoolExecutor(1, "opening")
+    coming = pool.submit(again)
+    pool.shutdown(wait=False)
+    return coming.result
+
+
+def _settings(limits: Limits) -> dict[str, Any]:
+    """How libav opens a file."""
+    return {
+        "options": {"max_pixels": limits.libav_pixels},
+        "container_options": {
+            "protocol_whitelist": "file",
+            "format_whitelist": FORMATS,
+            "max_streams": str(limits.max_streams + 1),
+        },
+        "metadata_errors": "replace",
+        "timeout": limits.max_open_s,
+    }
 
 
 def check_limits(box: Any, path: str | os.PathLike[str], limits: Limits) -> None:

@@ -123,7 +123,9 @@ def _index_end(stream: Any, size: int) -> float | None:
         or not stream.container.format.name.startswith("mov")
     ):
         return None
-    low, high = 0, count  # samples lie in order: find the first one that passes the end of the file
+    last = entries[count - 1]
+    # samples lie in order: find the first one that passes the end of the file
+    low, high = (count, count) if last.pos + last.size <= size else (0, count)
     while low < high:
         middle = (low + high) // 2
         entry = entries[middle]

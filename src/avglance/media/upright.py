@@ -8,6 +8,7 @@ import numpy as np
 from av.sidedata.sidedata import SideDataContainer
 from av.video.reformatter import VideoReformatter
 from numpy.typing import NDArray
+from PIL import Image
 
 _MAX_ASPECT = 8.0  # a pixel shape beyond this is a broken header, not a picture
 
@@ -75,22 +76,48 @@ def fit_inside(width: int, height: int, max_side: int | None) -> tuple[int, int]
     return max(1, round(width * scale)), max(1, round(height * scale))
 
 
+class Colours:
+    """What turns decoded frames into RGB; tables are kept from one to the next."""
+
+    def __init__(self) -> None:
+        self._scaler, self._converter = VideoReformatter(), VideoReformatter()
+
+    def rgb(self, frame: Any, size: tuple[int, int]) -> NDArray[np.uint8]:
+        """The frame as RGB of ``size`` (width, height), uint8 (height, width, 3).
+
+        Smaller pictures are antialiased. Brightness and colours of video are shrunk before they become RGB:
+        they are half of its samples. What was not stored like that is shrunk by Pillow: libav would take it
+        for video on the way. All work in this thread: to start others takes longer than the picture.
+        """
+        width, height = size
+        name, same = frame.format.name, (frame.width, frame.height) == size
+        if same or width * height >= frame.width * frame.height:
+            how = None if same else "BICUBIC"
+            return self._converted(frame, size, how)
+        if not name.startswith("yuv"):
+            return shrunk(self._converted(frame, (frame.width, frame.height)), size)
+        planes = "yuvj444p" if name.startswith("yuvj") else "yuv444p"
+        small = self._scaler.reformat(frame, width, height, planes, interpolation="BILINEAR", threads=1)
+        return self._converted(small, size)
+
+    def _converted(self, frame: Any, size: tuple[int, int], how: str | None = None) -> NDArray[np.uint8]:
+        made = self._converter.reformat(frame, *size, "rgb24", interpolation=how, threads=1)
+        return np.asarray(made.to_ndarray(), dtype=np.uint8)
+
+
+def shrunk(image: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint8]:
+    """A picture (H, W, 3) of another size (width, height), antialiased."""
+    return np.asarray(Image.fromarray(image).resize(size, Image.Resampling.BILINEAR))
+
+
 def to_rgb(
-    frame: Any, size: tuple[int, int], turn: Turn, *, colours: VideoReformatter | None = None
+    frame: Any, size: tuple[int, int], turn: Turn, *, colours: Colours | None = None
 ) -> NDArray[np.uint8]:
     """The frame as RGB of ``size`` (width, height before the turn), upright: uint8 (H, W, 3), contiguous.
 
-    ``colours``: what turned the frame before, so that its tables need not be made again. It works in this
-    thread: to start others takes libav longer than the picture.
+    ``colours``: what turned the frame before.
     """
-    width, height = size
-    how = None
-    if (frame.width, frame.height) != size:
-        how = "AREA" if width * height < frame.width * frame.height else "BICUBIC"
-    turned = (colours or VideoReformatter()).reformat(
-        frame, width, height, "rgb24", interpolation=how, threads=1
-    )
-    image = np.asarray(turned.to_ndarray(), dtype=np.uint8)
+    image = (colours or Colours()).rgb(frame, size)
     if turn.quarters:
         image = np.rot90(image, turn.quarters)
     if turn.mirrored:

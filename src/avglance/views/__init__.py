@@ -12,6 +12,7 @@ from avglance.views.pictures import (
     file_to_square,
     resize,
     resize_matrix,
+    shrinks_to,
     source_square,
     square_to_file,
 )
@@ -76,6 +77,7 @@ __all__ = [
     "resize",
     "resize_macs",
     "resize_matrix",
+    "shrinks_to",
     "snap",
     "snippet_centres",
     "sounds_differ",

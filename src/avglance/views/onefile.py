@@ -17,7 +17,7 @@ from avglance.media import Frame, Opener, Reader, VideoReader
 from avglance.types import NOTES, AudioState, Condition, MediaInfo, Reason
 from avglance.views.ahead import Ahead
 from avglance.views.grid import clip_start, snap, snippet_centres
-from avglance.views.pictures import source_square
+from avglance.views.pictures import shrinks_to, source_square
 from avglance.views.sound import CLIP_S, CLIP_SAMPLES, MEL_BANDS, MEL_FRAMES, RATE_HZ, SILENCE, logmel
 from avglance.views.view import ViewSettings
 
@@ -126,7 +126,7 @@ class FileSnippets:
     def _begin(self) -> None:
         """Begin to decode what is expected, if anything waits for that."""
         if self._waiting:
-            squares = self._squares_of(self._waiting, self.reader.frames_at(self._waiting))
+            squares = self._squares_of(self._waiting, self._frames(self._waiting))
             self._coming, self._expected = Ahead(squares, "pictures"), set(self._waiting)
             self._waiting = []
 
@@ -141,7 +141,7 @@ class FileSnippets:
         try:
             self._take_coming(todo)
             left = [time for time in todo if time not in self._expected]
-            self._keep(self._squares_of(left, self._waited(self.reader.frames_at(left))) if left else ())
+            self._keep(self._squares_of(left, self._waited(self._frames(left))) if left else ())
         except MediaError as error:
             self.error = self.error or error
         lost = [time for time in todo if time not in self._squares]
@@ -151,6 +151,11 @@ class FileSnippets:
         """The times of snippets whose pictures are not there yet, each once, rising."""
         times = {float(self.times[t]) for t in snippets if self.visible[t]}
         return sorted(times - self._squares.keys())
+
+    def _frames(self, times: Sequence[float]) -> Iterator[tuple[int, Frame | None]]:
+        """What stands on the screen at these times, no larger than it is needed."""
+        most = shrinks_to(self.info.width, self.info.height, self.settings)
+        return self.reader.frames_at(times, max_side=most)
 
     def _squares_of(
         self, times: Sequence[float], frames: Iterator[tuple[int, Frame | None]]

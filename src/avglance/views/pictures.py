@@ -128,7 +128,10 @@ def _fit(width: int, height: int, settings: ViewSettings) -> _Fit:
     side = settings.source_side
     if settings.fit == "crop":
         extent = min(width, height) * side / settings.resize_side
-        return _Fit((width - extent) / 2, (height - extent) / 2, extent, extent, 0, 0, side, side)
+        x0, y0 = (width - extent) / 2, (height - extent) / 2
+        if extent == side:  # no pixel changes its size: none is to be cut in two
+            x0, y0 = float(int(x0)), float(int(y0))
+        return _Fit(x0, y0, extent, extent, 0, 0, side, side)
     longest = max(width, height)
     columns, rows = (max(1, round(n * side / longest)) for n in (width, height))
     left, top = (side - columns) // 2, (side - rows) // 2
@@ -138,13 +141,27 @@ def _fit(width: int, height: int, settings: ViewSettings) -> _Fit:
     )
 
 
+def shrinks_to(width: int, height: int, settings: ViewSettings) -> int | None:
+    """The longer side to which a picture may be shrunk before its source square is cut from it.
+
+    None: it is smaller than twice the square's scale, and its pixels are used as they are. Larger ones are
+    shrunk while their colours are made: half of their pixels need never become RGB.
+    """
+    longest, shortest = max(width, height), min(width, height)
+    if settings.fit == "letterbox":
+        return settings.source_side if longest >= 2 * settings.source_side else None
+    if shortest < 2 * settings.resize_side:
+        return None
+    return round(longest * settings.resize_side / shortest)
+
+
 def source_square(image: NDArray[np.uint8], settings: ViewSettings) -> NDArray[np.uint8]:
     """The source square of a picture.
 
     "crop": short side to ``resize_side``, centre crop of ``source_side``, in one step (no rounding of the
     long side in between); "letterbox": long side to ``source_side``, centred between black bars. Pillow
     does the work (the weights of ``resize_matrix`` to a grey level): it is the faster of the two on whole
-    frames.
+    frames. A picture that has the size already is cut at whole pixels.
 
     Args:
         image: upright picture with square pixels, shape (H, W, 3).
@@ -164,12 +181,16 @@ def source_square(image: NDArray[np.uint8], settings: ViewSettings) -> NDArray[n
     fit = _fit(width, height, settings)
     x0, y0 = max(0.0, fit.x0), max(0.0, fit.y0)
     x1, y1 = min(float(width), fit.x0 + fit.width), min(float(height), fit.y0 + fit.height)
-    small = Image.fromarray(np.ascontiguousarray(image)).resize(
-        (fit.columns, fit.rows), Image.Resampling.BILINEAR, box=(x0, y0, x1, y1)
-    )
+    if (x1 - x0, y1 - y0) == (fit.columns, fit.rows):
+        left, top = round(x0), round(y0)
+        small = image[top : top + fit.rows, left : left + fit.columns]
+    else:
+        pillow = Image.fromarray(np.ascontiguousarray(image))
+        size, box = (fit.columns, fit.rows), (x0, y0, x1, y1)
+        small = np.asarray(pillow.resize(size, Image.Resampling.BILINEAR, box=box))
     square = np.zeros((3, settings.source_side, settings.source_side), dtype=np.uint8)
     target = square[:, fit.top : fit.top + fit.rows, fit.left : fit.left + fit.columns]
-    target[:] = np.asarray(small).transpose(2, 0, 1)
+    target[:] = small.transpose(2, 0, 1)
     return square
 
 
