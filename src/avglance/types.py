@@ -17,7 +17,9 @@ AudioState = Literal["present", "silent", "absent"]
 Runtime = Literal["torch", "onnx", "openvino"]
 """What computes: torch, or graphs run by onnxruntime or openvino."""
 Precision = Literal["float32", "bf16"]
-"""Of encoders."""
+"""Of encoders, as it may be asked for."""
+Computed = Literal["float32", "bf16", "int8"]
+"""Of encoders, as they compute: in 8 bits where they were exported so."""
 Labels = Literal["one", "several"]
 """How many labels a system gives a video: the likeliest class, or a yes or no for each."""
 NOTES = frozenset({"side_sound", "gap"})
@@ -180,7 +182,7 @@ class Recognition:
     is a decision, no probability), those behind it are what the model would say if it had to. ``budget`` says
     in words what was allowed. ``label_mode`` says whether ``labels`` are the likeliest of which one is there
     ("one"), or all that are said to be there ("several"). ``runtime`` is what computed it (``Runtime``),
-    ``precision`` that of the encoders: "float32" or "bf16".
+    ``precision`` that of the encoders: "float32", "bf16" or "int8".
     """
 
     video: str

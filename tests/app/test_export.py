@@ -207,7 +207,7 @@ def test_a_person_reads_what_was_made(
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "stdout", terminal)
     assert cli.main(["export", str(sure_model)]) == 0
-    assert terminal.text.startswith("sure-onnx: 7 graphs, ")
+    assert terminal.text.startswith("sure-onnx: 8 graphs, ")
     assert "not compared" in terminal.text
     assert (tmp_path / "sure-onnx" / "graphs.json").is_file()
 

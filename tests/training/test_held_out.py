@@ -40,8 +40,8 @@ def test_the_split_validation_is_held_out_and_all_of_train_is_learned(parts, tmp
     held = read_held_out(parts)
     assert model.card["data"]["held_out"] == {"split": "validation", "sha256": held.sha256, "videos": 4}
     assert model.card["metrics"]["held_out"]["videos"] == 4
-    assert saw(model, held.sha256) == ("chosen",)
-    assert saw(model, read_dataset(parts, split="train").sha256) == ("trained",)
+    assert saw(model.card, held.sha256) == ("chosen",)
+    assert saw(model.card, read_dataset(parts, split="train").sha256) == ("trained",)
     report = json.loads((out / "report.json").read_text())
     assert report["videos"] == {"trained": 8, "held_out": 4, "groups": 4}
     assert report["checkpoint"] == model.card["checkpoint"]

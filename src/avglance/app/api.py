@@ -134,7 +134,7 @@ class Model:
         trained_grid: when it looked at snippets in training.
         grid: when it does so now.
         runtime: what computes: torch, onnx or openvino.
-        precision: of its encoders, float32 or bf16.
+        precision: of its encoders, float32, bf16 or int8.
     """
 
     def __init__(self, loaded: LoadedModel | LoadedGraphs, *, grid: Grid | None = None) -> None:

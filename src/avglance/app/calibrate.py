@@ -126,7 +126,7 @@ def _held_out(args: argparse.Namespace, loaded: Any) -> Any:
         there = ", ".join(dataset.splits)
         hint = "--split names one; it must not train the model, and figures are for another one"
         raise DataError(f"the splits are {there}, none is called {HELD_OUT}", where=str(args.data), hint=hint)
-    if "trained" in saw(loaded, dataset.sha256):
+    if "trained" in saw(loaded.card, dataset.sha256):
         hint = "its scores on them say nothing of other videos: take some that it has not seen"
         raise DataError("these videos trained the model", where=str(args.data), hint=hint)
     return dataset

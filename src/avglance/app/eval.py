@@ -20,6 +20,8 @@ from avglance.errors import ArgumentError
 
 if TYPE_CHECKING:
     from avglance.app.budget import Plan
+    from avglance.runtime import LoadedGraphs
+    from avglance.systems.store import LoadedModel
 
 DONE, UNREADABLE, SOME_FAILED = 0, 3, 6
 PLAIN_LINE_S = 30.0  # without a terminal, one line of progress every so many seconds
@@ -88,6 +90,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--device", default="auto", choices=("auto", "cpu", "cuda", "mps"), help="where to compute"
     )
     parser.add_argument(
+        "--runtime",
+        default="torch",
+        choices=("torch", "onnx", "openvino"),
+        help="what computes; onnx and openvino run the graphs of `avglance export` (default: torch)",
+    )
+    parser.add_argument(
         "--precision",
         default="float32",
         choices=("float32", "bf16"),
@@ -107,15 +115,10 @@ def run(args: argparse.Namespace) -> int:
 
     dataset = read_dataset(args.data, split=args.split, prefer=TEST)
     check_metric(args.metric, dataset)
-    from avglance.app import api
     from avglance.evaluation import evaluate
-    from avglance.systems.encoders import make_brief
-    from avglance.systems.store import load_model
 
-    loaded = load_model(api.find_model(args.model), device=str(api.find_device(args.device)))
-    if args.precision == "bf16":
-        make_brief(loaded.system)
     workers = set_threads(args.threads)
+    loaded = load(args)
     found = evaluate(
         loaded,
         dataset,
@@ -140,6 +143,23 @@ def run(args: argparse.Namespace) -> int:
     if not found["failed"]:
         return DONE
     return SOME_FAILED if found["videos"] else UNREADABLE
+
+
+def load(args: argparse.Namespace) -> LoadedModel | LoadedGraphs:
+    """The model, for what shall compute; its batches go side by side, with a thread each."""
+    from avglance.app import api, runtimes
+
+    folder = api.find_model(args.model)
+    if args.runtime != "torch":
+        how = {"device": args.device, "precision": args.precision}
+        return runtimes.load(folder, runtime=args.runtime, threads=1, **how)
+    from avglance.systems.encoders import make_brief
+    from avglance.systems.store import load_model
+
+    loaded = load_model(folder, device=str(api.find_device(args.device)))
+    if args.precision == "bf16":
+        make_brief(loaded.system)
+    return loaded
 
 
 def planned(args: argparse.Namespace, loaded: Any) -> Plan:
@@ -253,6 +273,7 @@ def command(args: argparse.Namespace) -> str:
     words += ["--tell", args.tell] if args.tell else []
     words += ["--cache", str(args.cache)] if args.cache else []
     words += ["--precision", args.precision] if args.precision != "float32" else []
+    words += ["--runtime", args.runtime] if args.runtime != "torch" else []
     return shlex.join(words)
 
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from avglance.systems import base
     from avglance.systems.store import LoadedModel
-    from avglance.types import Precision, Runtime, Stopping
+    from avglance.types import Computed, Precision, Runtime, Stopping
 
 DEVICES = ("auto", "cpu", "cuda", "mps")
 RUNTIMES = ("auto", "torch", *BY)
@@ -127,7 +127,7 @@ def _of_graphs(by: By, asked: Asked) -> Precision:
     return asked
 
 
-def computing(system: base.System | Host) -> tuple[Runtime, Precision]:
+def computing(system: base.System | Host) -> tuple[Runtime, Computed]:
     """What computes the answers of a system, and in which precision its encoders do."""
     if isinstance(system, Host):
         return system.by, system.precision

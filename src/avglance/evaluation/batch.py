@@ -16,6 +16,8 @@ from avglance.evaluation.answers import Answer, known_truth
 from avglance.evaluation.cached import CachedView
 from avglance.evaluation.controls import Muted, SwappedSound
 from avglance.parts.meter import Meter
+from avglance.runtime import Decision as HostDecision
+from avglance.runtime import Host
 from avglance.systems.base import Decision, Steering, System
 from avglance.systems.calibration import Judgement
 from avglance.systems.spans import spans_of
@@ -50,7 +52,7 @@ class Looks:
     are glanced at, where the system is asked for another number than its own.
     """
 
-    system: System
+    system: System | Host
     classes: tuple[str, ...]
     k: int
     threshold: float
@@ -104,12 +106,13 @@ def recognise_batch(batch: Batch, looks: Looks) -> Spent:
             view = Muted(files)
         arrays = None
         if any(error is None for error in files.errors):
+            given = {"stop": looks.stop, "glance_pictures": looks.pictures}
+            extra: dict[str, Any] = {name: x for name, x in given.items() if x is not None}
+            if batch.control in STEERING:
+                extra["told"] = _told(batch, files, looks.k)
+            extra |= {"bill" if isinstance(system, Host) else "meter": meter}
             with torch.inference_mode():
-                given = {"stop": looks.stop, "glance_pictures": looks.pictures}
-                extra: dict[str, Any] = {name: x for name, x in given.items() if x is not None}
-                if batch.control in STEERING:
-                    extra["told"] = _told(batch, files, looks.k)
-                arrays = _arrays(system.recognise(view, looks.k, meter=meter, **extra), looks.judge)
+                arrays = _arrays(system.recognise(view, looks.k, **extra), looks.judge)
         seconds = meter.seconds | {
             "decode": float(np.sum(getattr(view, "decode_s", 0.0)))
         }  # opening counts too
@@ -154,17 +157,21 @@ def _told(batch: Batch, files: FileView | CachedView, k: int) -> Steering:
     )
 
 
-def _arrays(decision: Decision, judge: Judgement) -> _Arrays:
-    looked = decision.looked.cpu().numpy()
-    scores = judge.scores(decision.scores.double().cpu().numpy(), looked.sum(axis=1))
+def _arrays(decision: Decision | HostDecision, judge: Judgement) -> _Arrays:
+    scores, saliency, boxes, evidence = (
+        torch.as_tensor(x).double().cpu()
+        for x in (decision.scores, decision.saliency, decision.boxes, decision.evidence)
+    )
+    looked = torch.as_tensor(decision.looked).cpu().numpy()
+    judged = judge.scores(scores.numpy(), looked.sum(axis=1))
     return _Arrays(
-        scores=scores,
-        saliency=decision.saliency.double().softmax(dim=1).cpu().numpy(),
+        scores=judged,
+        saliency=saliency.softmax(dim=1).numpy(),
         looked=looked,
-        boxes=decision.boxes.double().cpu().numpy(),
-        evidence=decision.evidence.double().cpu().numpy(),
-        unknown=judge.unknown(scores, decision.saliency.double().cpu().numpy()),
-        said=judge.said(scores) if judge.labels == "several" else None,
+        boxes=boxes.numpy(),
+        evidence=evidence.numpy(),
+        unknown=judge.unknown(judged, saliency.numpy()),
+        said=judge.said(judged) if judge.labels == "several" else None,
     )
 
 

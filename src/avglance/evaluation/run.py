@@ -24,12 +24,14 @@ from avglance.evaluation.answers import Answer
 from avglance.evaluation.batch import STEERING, TELLING, Batch, Control, Looks, Spent, recognise_batch
 from avglance.evaluation.controls import shared_labels, sound_donors
 from avglance.evaluation.summary import Run, summarise
+from avglance.runtime import Host
 from avglance.systems.calibration import Judgement
 from avglance.systems.store import saw
 from avglance.types import Failure, Stopping
 from avglance.views import Grid, check_grid
 
 if TYPE_CHECKING:
+    from avglance.runtime import LoadedGraphs
     from avglance.systems.store import LoadedModel
 
 CONTROLS: tuple[Control, ...] = get_args(Control)
@@ -87,7 +89,7 @@ class EvaluationSettings:
 
 
 def evaluate(
-    model: LoadedModel,
+    model: LoadedModel | LoadedGraphs,
     dataset: Dataset,
     *,
     budget: int | None = None,
@@ -109,7 +111,7 @@ def evaluate(
     """Figures of a model on a dataset, with their cost and one row a video: plain values, None for unknown.
 
     Args:
-        model: as ``load_model`` gives it.
+        model: as ``load_model`` gives it; or ``load_graphs``, which can be told nothing.
         dataset: records with labels, and truth where there is any.
         budget: K, close looks a video; None: 4, or as many as the system can spend.
         batch: videos in one ``recognise``.
@@ -136,9 +138,9 @@ def evaluate(
         budget, batch, control, limit, workers, seed, words, precision, rough, glance_pictures
     )
     _check_reading(grid, cache, rough=rough)
-    system = model.system.eval()
-    if device is not None:
-        system = system.to(torch.device(device))
+    system = model.system
+    if not isinstance(system, Host):
+        system = system.eval() if device is None else system.eval().to(torch.device(device))
     most = min(system.max_k, system.pictures(glance_pictures))
     k = system.check_budget(min(DEFAULT_MOMENTS, most) if budget is None else budget)
     records, classes = dataset.records[:limit], tuple(model.classes)
@@ -153,9 +155,17 @@ def evaluate(
     unknown = _unknown_classes(records, classes)
     batches, shared = _batches(records, settings)
     if control in STEERING and "told" not in inspect.signature(system.recognise).parameters:
-        hint = "leave --tell and --uniform to systems that do"
-        raise ArgumentError(f"{system.name} neither chooses nor aims", where="evaluate", hint=hint)
-    if stop is not None and "stop" not in inspect.signature(system.recognise).parameters:
+        what, hint = (
+            f"{system.name} neither chooses nor aims",
+            "leave --tell and --uniform to systems that do",
+        )
+        if isinstance(system, Host):
+            what, hint = "graphs cannot be told where to look", "take --runtime torch"
+        raise ArgumentError(what, where="evaluate", hint=hint)
+    stops = (
+        system.stops if isinstance(system, Host) else "stop" in inspect.signature(system.recognise).parameters
+    )
+    if stop is not None and not stops:
         raise ArgumentError(f"{system.name} cannot stop early", where="evaluate", hint="leave --exit away")
     found = model.card.get("calibration")
     judge = Judgement.from_card(found, len(classes), labels=system.labels, where=str(model.folder))
@@ -187,7 +197,7 @@ def evaluate(
             notes={
                 "unknown_classes": unknown,
                 "donors_sharing_a_label": shared,
-                "seen_before": list(saw(model, dataset.sha256)),
+                "seen_before": list(saw(model.card, dataset.sha256)),
             },
         )
     )
@@ -263,19 +273,22 @@ def _grid(looks: Looks) -> dict[str, Any]:
     return {"budget": looks.k, "snippets": used.snippets, "grid": used.grid, "trained_grid": own.grid}
 
 
-def _about(model: LoadedModel, dataset: Dataset) -> dict[str, Any]:
+def _about(model: LoadedModel | LoadedGraphs, dataset: Dataset) -> dict[str, Any]:
     """What was evaluated on what."""
-    return {
+    system, by = model.system, dict[str, Any]()
+    if isinstance(system, Host):
+        by = {"runtime": system.by, "computed": system.precision}
+    return by | {
         "model": {
             "name": str(model.card.get("name") or model.folder.name),
-            "system": str(model.card.get("system") or model.system.name),
+            "system": str(model.card.get("system") or system.name),
             "weights_sha256": model.sha256,
-            "labels": model.system.labels,
+            "labels": system.labels,
             "toy": bool(model.card.get("toy", False)),
             "span_threshold": model.card.get("span_threshold"),
         },
         "data": _about_data(dataset),
-        "device": str(model.system.device),
+        "device": "cpu" if isinstance(system, Host) else str(system.device),
         "torch_threads": torch.get_num_threads(),
     }
 

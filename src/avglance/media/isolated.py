@@ -72,6 +72,7 @@ class Decoders:
         audio_file: str | os.PathLike[str] = BESIDE,
         threads: int = 0,
         rough: bool = False,
+        apart: bool = False,
     ) -> IsolatedReader:
         """A reader of the file, with the arguments of ``VideoReader``; it offers what that offers.
 
@@ -89,6 +90,7 @@ class Decoders:
             "audio_file": beside if beside in (BESIDE, NO_FILE) else absolute(beside),
             "threads": int(threads),
             "rough": bool(rough),
+            "apart": bool(apart),
         }
         child = self._take()
         fresh = child.served == 0

@@ -12,6 +12,7 @@ from avglance.media.mp4head import Track
 from avglance.media.mp4tables import SampleTable, need
 
 BLOCK = 128  # samples looked up together: one is asked for where another seek begins, as a rule
+HELD = 64  # such stretches that are kept: those of the keyframes around what is looked for
 TAIL = 64 << 10  # samples that may end behind an edit's end for all their times to be looked at
 DEEP = 16  # pictures that a decoder of libav may hold back
 
@@ -123,7 +124,7 @@ class LongTrack:
             shown = dts + span.offset + self._lead if self.table.offsets else dts
             columns = (span.place, span.size, dts, shown, span.duration, span.key)
             rows = list(zip(*(column.tolist() for column in columns), strict=True))
-            while len(self._rows) > 1:
+            while len(self._rows) >= HELD:
                 del self._rows[next(iter(self._rows))]
             self._rows[number] = rows
         return rows[inside]

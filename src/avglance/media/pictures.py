@@ -39,9 +39,10 @@ class PictureTrack:
         threads: int,
         spent: Spent,
         rough: bool = False,
+        apart: bool = False,
     ) -> None:
         self.index, self._reopen, self._spent = index, reopen, spent
-        self._limits, self._threads, self._rough = limits, threads, rough
+        self._limits, self._threads, self._rough, self._apart = limits, threads, rough, apart
         self.colours = Colours()  # for the frames of its shots
         self._spares = True  # whether pictures that no other needs are left out on the way to what is wanted
         spent.look_for_breaks(box)
@@ -69,7 +70,7 @@ class PictureTrack:
         self.box, self.stream = box, box.streams[self.index]
         codec = self.stream.codec_context
         codec.thread_count = self._threads
-        codec.thread_type = "AUTO"
+        codec.thread_type = "SLICE" if self._apart else "AUTO"
         codec.options = {**codec.options, "max_pixels": self._limits.libav_pixels}
         if self._rough:
             codec.options = {**codec.options, "skip_loop_filter": "all"}

@@ -45,6 +45,8 @@ class VideoReader:
         audio_file: a file whose sound is heard in place of its own; ``beside``: the one of the same name
             (``x.wav`` beside ``x.mp4``) where it declares no sound; ``none``: never another file.
         threads: decoder threads, 0: as many as there are cores.
+        apart: pictures far from each other are wanted: no thread decodes the one behind meanwhile, which the
+            first of each place would wait for.
         rough: leave out the codec's loop filter, which smooths the edges of blocks: quicker by 5 to 60 %,
             and the pictures are a little blocky.
 
@@ -62,6 +64,7 @@ class VideoReader:
         audio_file: str | os.PathLike[str] = BESIDE,
         threads: int = 0,
         rough: bool = False,
+        apart: bool = False,
     ) -> None:
         self.path, self.limits = path, limits or Limits()
         self._spent = Spent(show(path), self.limits.max_decode_s)
@@ -70,14 +73,12 @@ class VideoReader:
         self._side: Path | None = None  # where the sound is, if not in the file itself
         try:
             with self._spent.working():
-                self._open(audio_track, audio_file, threads, rough=rough)
+                self._open(audio_track, audio_file, threads, rough=rough, apart=apart)
         except BaseException:
             self.close()
             raise
 
-    def _open(
-        self, audio_track: int, audio_file: str | os.PathLike[str], threads: int, *, rough: bool
-    ) -> None:
+    def _open(self, audio_track: int, audio_file: str | os.PathLike[str], threads: int, **how: bool) -> None:
         box = open_media(self.path, self.limits)
         try:
             declared = first_streams(box, audio_track, self._spent.where)
@@ -94,7 +95,7 @@ class VideoReader:
             try:
                 self._pictures = PictureTrack(
                     box, declared.video_index, reopen=lambda: open_media(self.path, self.limits),
-                    limits=self.limits, threads=threads, rough=rough, spent=self._spent,
+                    limits=self.limits, threads=threads, spent=self._spent, **how,
                 )  # fmt: skip
             except BaseException:
                 if again is not None:

@@ -2,8 +2,8 @@
 
 Read beside ``systems.avgn`` and ``systems.avgn_looks``, whose arithmetic this is, in numpy:
   light encoders, their heads -> graphs glance_picture, glance_sound      AV-TeST           -> graph choose
-  sounds that AESPA keeps     -> graph hear                               AESPA and policy  -> graph aim
-  heavy encoder, its head     -> graph focus                              fusion and classes -> graph answer
+  sounds that AESPA keeps     -> graph hear                        AESPA and policy   -> graphs aim, recall
+  heavy encoder, its head     -> graph focus                       fusion and classes -> graphs mix, answer
 """
 
 from __future__ import annotations
@@ -98,8 +98,8 @@ class AVGNHost:
         shapes: dict[str, list[tuple[int | None, ...]]] = {
             "glance_picture": [s.map, (picture,), classes], "glance_sound": [(sound,), classes],
             "choose": [(T,), (T, picture), (T, sound)], "hear": [(None, None)],
-            "aim": [(2,), (state,)] if s.recurrent else [(2,)], "focus": [(near,), classes],
-            "answer": [classes, (best,)],
+            "aim": [(3 * state,) if s.recurrent else (2,)], "recall": [(2,), (state,)],
+            "focus": [(near,), classes], "mix": [(best,)], "answer": [classes, (best,)],
         }  # fmt: skip
         return shapes[name]
 

@@ -120,38 +120,50 @@ class Walk:
         corner = np.full((*order.shape, 2), 0.5, dtype=np.float32)
         if s.patch == "random":
             corner = np.array(s.corners, dtype=np.float32)[order]
-        elif s.patch == "policy":
-            columns = [slice(j, j + 1) for j in range(order.shape[1])] if s.recurrent else [slice(None)]
-            for at in columns:  # a policy that remembers takes one moment after another
-                if looked[:, at].any():
-                    corner[:, at][looked[:, at]] = self._corners(order[:, at], looked[:, at])
+        elif s.patch == "policy" and looked.any():
+            corner[looked] = self._corners(order, looked)
         return corner_to_box(corner, view.patch_side, view.source_side)
 
     def _corners(self, order: Order, looked: Mask) -> Floats:
-        """Corner actions (n, 2) of moments that are looked at; of a video at most one, if it remembers."""
+        """Corner actions (n, 2) of the moments that are looked at."""
         rows, s = np.nonzero(looked)[0], self.host.settings
         maps = self.seen.map[rows, order[looked]]
         memory = self.memory[rows] if s.whole_video else self.memory[rows, order[looked]][:, None]
-        found = self.host.run("aim", "aim", self.bill, rows, map=maps, memory=memory, state=self.state[rows])
-        corner: Floats = found[0]
+        (found,) = self.host.run("aim", "aim", self.bill, rows, map=maps, memory=memory)
+        corner: Floats = self._remembered(found, looked) if s.recurrent else found
         if ((corner < 0) | (corner > 1)).any():
             graph = self.host.graphs["aim"]
             raise CheckpointError("it aims outside the picture", where=graph.where, hint=AGAIN)
-        if s.recurrent:
-            self.state[rows] = found[1]
         return corner
+
+    def _remembered(self, gates: Floats, looked: Mask) -> Floats:
+        """Corner actions by a policy that takes one moment after another."""
+        corner = np.zeros((*looked.shape, 2), dtype=np.float32)
+        place = np.cumsum(looked).reshape(looked.shape) - 1
+        for j in np.flatnonzero(looked.any(axis=0)):
+            rows = np.flatnonzero(looked[:, j])
+            corner[rows, j], self.state[rows] = self.host.run(
+                "recall", "aim", self.bill, rows, gates=gates[place[rows, j]], state=self.state[rows]
+            )
+        return corner[looked]
 
     def classify(self, order: Order, used: Mask, near: Floats, before: Order) -> Floats:
         """Logits (B, N, C) after each moment in use, behind so many ``before`` (B,)."""
         logits = np.zeros((*order.shape, self.host.classes), dtype=np.float32)
+        if not used.any():
+            return logits
+        on, at = np.nonzero(used)[0], order[used]
+        mixed = np.zeros((*order.shape, self.host.settings.widths["best"]), dtype=np.float32)
+        (mixed[used],) = self.host.run(
+            "mix", "answer", self.bill, on,
+            picture=self.seen.picture[on, at], sound=self.seen.sound[on, at], near=near[used],
+        )  # fmt: skip
         for j in range(order.shape[1]):
             for count in sorted(set(before[used[:, j]].tolist())):  # one, but where pictures are missing
                 rows = np.flatnonzero(used[:, j] & (before == count))
-                at = order[rows, j]
                 logits[rows, j], self.best[rows] = self.host.run(
-                    "answer", "answer", self.bill, rows,
-                    picture=self.seen.picture[rows, at], sound=self.seen.sound[rows, at], near=near[rows, j],
-                    best=self.best[rows], step=np.full(len(rows), count + j, dtype=np.int64),
+                    "answer", "answer", self.bill, rows, mixed=mixed[rows, j], best=self.best[rows],
+                    step=np.full(len(rows), count + j, dtype=np.int64),
                 )  # fmt: skip
         return logits
 

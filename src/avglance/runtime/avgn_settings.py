@@ -20,7 +20,7 @@ class AVGNHostSettings:
         patch: where to look, one of ``PATCHES``.
         hear_aim: graph ``aim`` hears.
         whole_video: it hears what ``hear`` keeps of the whole video, not the snippet's own sound.
-        recurrent: it remembers the moments before.
+        recurrent: graph ``recall`` remembers the moments before.
         order: snippets in a fixed order; empty: by saliency.
         corners: of each snippet, for random patches.
         map: channels, rows and columns of the glance map.
@@ -54,8 +54,10 @@ class AVGNHostSettings:
     @property
     def graphs(self) -> set[str]:
         """Names of the graphs that are needed."""
-        names = {"glance_picture": self.see, "glance_sound": self.listen, "choose": True, "answer": self.see}
+        names = {"glance_picture": self.see, "glance_sound": self.listen, "choose": True}
+        names["mix"] = names["answer"] = self.see
         names["focus"] = self.see and self.patch != "none"
         names["aim"] = self.see and self.patch == "policy"
+        names["recall"] = names["aim"] and self.recurrent
         names["hear"] = names["aim"] and self.hear_aim and self.whole_video
         return {name for name, needed in names.items() if needed}

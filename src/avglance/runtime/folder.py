@@ -21,7 +21,7 @@ from avglance.runtime.shared import WEIGHTS
 from avglance.types import Labels
 from avglance.views import ViewSettings
 
-FORMAT = "avglance-graphs/1"
+FORMAT = "avglance-graphs/2"
 GRAPHS, CLASSES, CARD, CHECKSUMS = "graphs.json", "classes.json", "card.json", "checksums.json"
 MOST_BYTES = 2**31  # of one graph: what its format can hold
 AGAIN = "it was damaged or edited; copy it or export the model again"
@@ -52,6 +52,7 @@ class Manifest:
         graphs: by name.
         made_with: versions.
         labels: whether it gives a video one label or several.
+        int8: names of graphs that compute in 8 bits.
     """
 
     kind: str
@@ -66,6 +67,7 @@ class Manifest:
     graphs: dict[str, GraphEntry]
     made_with: dict[str, str]
     labels: Labels = "one"
+    int8: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -148,7 +150,8 @@ def _bytes(folder: Path, name: str) -> bytes:
 
 def _manifest(found: dict[str, Any], where: str) -> Manifest:
     if found.get("format") != FORMAT:
-        what, hint = f"format {found.get('format')!r} is not known", f"this version reads {FORMAT}"
+        what = f"format {found.get('format')!r} is not known"
+        hint = f"this version reads {FORMAT}: `avglance export` makes the graphs of a model anew"
         raise CheckpointError(what, where=where, hint=hint)
     try:
         values = {name: value for name, value in found.items() if name != "format"}
@@ -160,6 +163,9 @@ def _manifest(found: dict[str, Any], where: str) -> Manifest:
             _count(values[name])
         if not 1 <= values["max_k"] <= values["view"].snippets:
             raise ValueError(f"{values['max_k']} looks at {values['view'].snippets} snippets")
+        values["int8"] = tuple(str(name) for name in values.get("int8", ()))
+        if not values["graphs"].keys() >= set(values["int8"]):
+            raise ValueError(f"graphs in 8 bits {values['int8']} that there are not")
         if values.get("labels", "one") not in get_args(Labels):
             raise ValueError(f"labels {values['labels']!r}")
         return Manifest(**values)

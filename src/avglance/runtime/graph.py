@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Literal, Protocol, get_args
 
 import numpy as np
@@ -60,6 +60,7 @@ class Graph:
         folder: str = "",
     ) -> None:
         self.name, self.macs, self.by = name, macs, by
+        self.watch: Callable[[dict[str, NDArray[Any]]], None] | None = None  # is told what it is given
         self.where = f"{folder}: graph {name}" if folder else f"graph {name}"
         if by not in BY:
             raise ArgumentError(f"graphs are run by {' or '.join(BY)}, got {by!r}", where="runtime")
@@ -85,6 +86,8 @@ class Graph:
                 f"it asks for {strange[0]!r}, which there is not", where=self.where, hint=AGAIN
             )
         given = {name: np.ascontiguousarray(rows[name]) for name in self._session.inputs}
+        if self.watch is not None:
+            self.watch(given)
         try:
             return self._session.run(given)
         except Exception as error:

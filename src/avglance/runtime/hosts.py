@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Protocol, get_args
 
 from avglance.errors import ArgumentError, CheckpointError
@@ -13,7 +15,7 @@ from avglance.runtime.folder import GRAPHS, Manifest, read_graphs
 from avglance.runtime.graph import By, Graph
 from avglance.runtime.openvino_session import computes_briefly
 from avglance.runtime.tsn import TSNHost
-from avglance.types import Labels, Precision, Stopping
+from avglance.types import Computed, Labels, Precision, Stopping
 from avglance.views import Bill, View, ViewSettings
 
 LARGE = 4_000_000
@@ -69,6 +71,7 @@ class Host:
         labels: whether it gives a video one label or several.
         by: what runs its graphs.
         precision: of its encoders.
+        encoders: their graphs, by name.
     """
 
     def __init__(
@@ -79,11 +82,13 @@ class Host:
         toy: bool = False,
         by: By = "onnx",
         precision: Precision = "float32",
+        encoders: Mapping[str, Graph] = MappingProxyType({}),
     ) -> None:
         self.name, self.classes, self.max_k = manifest.system, manifest.classes, manifest.max_k
         self.view_settings: ViewSettings = manifest.view
         self.labels: Labels = manifest.labels
-        self.toy, self.stops, self.by, self.precision = toy, loop.stops, by, precision
+        self.toy, self.stops, self.by, self.encoders = toy, loop.stops, by, encoders
+        self.precision: Computed = "int8" if manifest.int8 else precision
         self.halves = loop.halves
         self._manifest, self._loop = manifest, loop
 
@@ -94,6 +99,18 @@ class Host:
             ArgumentError: it cannot do with fewer than all, or there are not so many.
         """
         return self._loop.pictures(asked)
+
+    def check_budget(self, k: int) -> int:
+        """``k`` itself.
+
+        Raises:
+            ArgumentError: it is outside 1 .. ``max_k``.
+        """
+        if not 1 <= k <= self.max_k:
+            hint = f"choose 1 to {self.max_k}; the smallest budget is 1"
+            what = f"a budget of {k} moments is outside [1, {self.max_k}]"
+            raise ArgumentError(what, where=self.name, hint=hint)
+        return k
 
     def recognise(
         self,
@@ -109,10 +126,7 @@ class Host:
         Raises:
             ArgumentError: ``k`` is outside 1 .. ``max_k``, or ``glance_pictures`` is as ``pictures`` says.
         """
-        if not 1 <= k <= self.max_k:
-            hint = f"choose 1 to {self.max_k}; the smallest budget is 1"
-            what = f"a budget of {k} moments is outside [1, {self.max_k}]"
-            raise ArgumentError(what, where=self.name, hint=hint)
+        self.check_budget(k)
         bill = bill or Bill(len(view.times))
         return self._loop.recognise(view, k, bill=bill, stop=stop, glance_pictures=glance_pictures)
 
@@ -167,7 +181,8 @@ def load_graphs(
         folder: as ``avglance export`` writes it.
         threads: for one operation; 0: as many as fit.
         by: what runs the graphs, onnxruntime or openvino.
-        precision: of encoders, and of graphs of ``LARGE`` weights; "bf16" by openvino alone.
+        precision: of encoders, and of graphs of ``LARGE`` weights; "bf16" by openvino alone. Encoders that
+            were exported in 8 bits stay so.
 
     Raises:
         ArgumentError: what runs them does not compute so, or not on this processor.
@@ -186,7 +201,8 @@ def load_graphs(
     graphs = {}
     for name, content in found.graphs.items():
         least = 0 if name in kind.encoders else LARGE
-        how["brief_from"] = least if precision == "bf16" and name != CHOOSE else None
+        brief = precision == "bf16" and name != CHOOSE and name not in manifest.int8
+        how["brief_from"] = least if brief else None
         graphs[name] = Graph(name, content, macs=manifest.graphs[name].macs, **how)
     try:
         loop = kind(
@@ -195,5 +211,6 @@ def load_graphs(
     except (ArgumentError, KeyError, TypeError, ValueError, AttributeError) as error:
         what = f"its settings do not fit {manifest.kind} ({error!r})"
         raise CheckpointError(what, where=str(folder / GRAPHS)) from error
-    host = Host(manifest, loop, toy=bool(found.card.get("toy", False)), by=by, precision=precision)
+    toy, encoders = bool(found.card.get("toy", False)), {n: graphs[n] for n in kind.encoders if n in graphs}
+    host = Host(manifest, loop, toy=toy, by=by, precision=precision, encoders=encoders)
     return LoadedGraphs(host, found.classes, found.card, folder, manifest.weights_sha256)

@@ -1,7 +1,10 @@
 """AVGN taken apart: a graph for each of its stages, and what the host loop must know of the rest.
 
 glance_picture, glance_sound, focus: encoder and its auxiliary head     choose: learned vectors and AV-TeST
-hear: what AESPA keeps of the sounds     aim: AESPA and one step of the policy     answer: one more look
+hear: what AESPA keeps of the sounds     aim: AESPA and what the policy makes of each moment by itself
+recall: the policy's memory, a moment after the other     mix, answer: what a look says by itself, and then
+
+What each moment gives by itself is asked for all moments at once, so that the large matrices are read once.
 """
 
 from __future__ import annotations
@@ -75,30 +78,45 @@ class Hear(nn.Module):
 
 
 class Aim(nn.Module):
-    """A moment's map, what was heard and what is remembered -> corner (n, 2) and the new memory."""
+    """A moment's map and what was heard -> corner (n, 2), or gates for the memory of a policy with one."""
 
     def __init__(self, system: AVGN) -> None:
         super().__init__()
         self.attention = system.attention if system.settings.switches.hear_aim else None
         self.policy = system.policy
 
-    def forward(self, map: Tensor, memory: Tensor, state: Tensor) -> tuple[Tensor, ...]:
-        """One step of the policy."""
+    def forward(self, map: Tensor, memory: Tensor) -> Tensor:
+        """Corners, or gates (n, 3 H) without what the state adds to them."""
         if self.attention is not None:
             map = self.attention(map, memory)
         policy = self.policy
         if not isinstance(policy, RecurrentPolicy):
-            return (policy.best(map[:, None])[:, 0],)
+            corner: Tensor = policy.best(map[:, None])[:, 0]
+            return corner
         x = policy.gather(policy.squeeze(map).flatten(1))
-        state = policy.memory(x, state)
-        return policy.to_corner(state).sigmoid(), state
+        return F.linear(x, policy.memory.weight_ih, policy.memory.bias_ih)
 
 
-class Answer(nn.Module):
-    """Vectors of one more moment and what is known of those before -> logits after it, and what is known.
+class Recall(nn.Module):
+    """Gates (n, 3 H) of a moment and the state before it -> corner (n, 2) and the state: ``nn.GRUCell``."""
 
-    Known is, as in ``PrefixClassifier.steps``, a maximum or the log of a sum. ``step``, the same in each row,
-    is how many moments there were before. All z are at least 0, so that zeros stand for a maximum of none.
+    def __init__(self, policy: RecurrentPolicy) -> None:
+        super().__init__()
+        self.memory, self.to_corner = policy.memory, policy.to_corner
+
+    def forward(self, gates: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
+        """One step of the policy."""
+        kept = F.linear(state, self.memory.weight_hh, self.memory.bias_hh)
+        (reset, update, new), (r, u, n) = gates.chunk(3, -1), kept.chunk(3, -1)
+        new = (new + (reset + r).sigmoid() * n).tanh()
+        state = new + (update + u).sigmoid() * (state - new)
+        return self.to_corner(state).sigmoid(), state
+
+
+class Mix(nn.Module):
+    """Vectors of a moment -> what it adds to the answer, whatever the others are.
+
+    That is z by a maximum, and what the moment says by itself by a soft one: see ``PrefixClassifier.steps``.
     """
 
     def __init__(self, system: AVGN) -> None:
@@ -106,22 +124,36 @@ class Answer(nn.Module):
         self.mix, self.norm = system.classifier.mix, system.classifier.norm
         settings = system.settings
         self.weight = settings.answer_hear if settings.switches.hear_answer else 0.0  # of the sound
-        self.heads, self.pool = system.classifier.heads, system.classifier.pool
+        self.head = system.classifier.heads[0] if system.classifier.pool == "soft" else None
 
-    def forward(
-        self, picture: Tensor, sound: Tensor, near: Tensor, best: Tensor, step: Tensor
-    ) -> tuple[Tensor, Tensor]:
-        """Logits (n, C), and the maximum (n, hidden) or the log of the sum (n, C)."""
+    def forward(self, picture: Tensor, sound: Tensor, near: Tensor) -> Tensor:
+        """Features z (n, hidden), or logits over the temperature (n, C)."""
         if self.weight != 1:
             sound = sound * self.weight if self.weight else torch.zeros_like(sound)
-        z = self.norm(self.mix(torch.cat([picture, sound, near], dim=-1))).relu()
-        if self.pool == "soft":
-            said = self.heads[0](z) / TEMPERATURE
-            most = torch.maximum(best, said)  # ONNX knows no logaddexp
-            both = most + ((best - most).exp() + (said - most).exp()).log()
-            sums = torch.where(step[:, None] > 0, both, said)
+        z: Tensor = self.norm(self.mix(torch.cat([picture, sound, near], dim=-1))).relu()
+        return z if self.head is None else self.head(z) / TEMPERATURE
+
+
+class Answer(nn.Module):
+    """What one more moment adds and what is known of those before -> logits after it, and what is known.
+
+    Known is, as in ``PrefixClassifier.steps``, a maximum or the log of a sum. ``step``, the same in each row,
+    is how many moments there were before. All z are at least 0, so that zeros stand for a maximum of none.
+    """
+
+    def __init__(self, system: AVGN) -> None:
+        super().__init__()
+        self.pool = system.classifier.pool
+        self.heads = system.classifier.heads if self.pool == "max" else None
+
+    def forward(self, mixed: Tensor, best: Tensor, step: Tensor) -> tuple[Tensor, Tensor]:
+        """Logits (n, C), and the maximum (n, hidden) or the log of the sum (n, C)."""
+        if self.heads is None:
+            most = torch.maximum(best, mixed)  # ONNX knows no logaddexp
+            both = most + ((best - most).exp() + (mixed - most).exp()).log()
+            sums = torch.where(step[:, None] > 0, both, mixed)
             return TEMPERATURE * (sums - (step + 1).float().log()[:, None]), sums
-        best = torch.maximum(best, z)
+        best = torch.maximum(best, mixed)
         heads: list[Any] = list(self.heads)
         at = step[0].clamp(max=len(heads) - 1)
         weights, biases = (
@@ -184,7 +216,7 @@ def _encoding(encoder: nn.Module, head: nn.Module, x: Tensor, vector: Tensor, st
 
 
 def _aim_graphs(system: AVGN, map: Tensor, sound: Tensor) -> dict[str, StageGraph]:
-    """``aim``, and ``hear`` before it, where a policy aims."""
+    """``aim``, ``hear`` before and ``recall`` behind it, where a policy aims, hears, and remembers."""
     switches, attention = system.settings.switches, system.attention
     if switches.patch != "policy":
         return {}
@@ -197,14 +229,20 @@ def _aim_graphs(system: AVGN, map: Tensor, sound: Tensor) -> dict[str, StageGrap
             graphs["hear"] = StageGraph(Hear(attention), {"sound": sound}, ("memory",), each)
             memory = attention.memory(sound)
         macs += row_macs(attention, map[:1], memory[:1])
-    outputs = ("corner", "next_state") if _state(system) else ("corner",)
-    inputs = {"map": map, "memory": memory, "state": torch.zeros(ROWS, _state(system))}
-    graphs["aim"] = StageGraph(Aim(system), inputs, outputs, {"aim": macs})
+    inputs, module = {"map": map, "memory": memory}, Aim(system)
+    if isinstance(system.policy, RecurrentPolicy):
+        given = {"gates": module(map, memory), "state": torch.zeros(ROWS, _state(system))}
+        recall, outputs = Recall(system.policy), ("corner", "next_state")
+        step = row_macs(recall, *(x[:1] for x in given.values()))
+        graphs["recall"] = StageGraph(recall, given, outputs, {"aim": step})
+        macs -= step
+    name = "gates" if "recall" in graphs else "corner"
+    graphs["aim"] = StageGraph(module, inputs, (name,), {"aim": macs})
     return graphs
 
 
 def _look_graphs(system: AVGN, picture: Tensor, sound: Tensor) -> dict[str, StageGraph]:
-    """``answer``, and ``focus`` before it, where there are close looks."""
+    """``mix`` and ``answer``, and ``focus`` before them, where there are close looks."""
     side, graphs = system.settings.patch_side, dict[str, StageGraph]()
     near = torch.zeros(ROWS, system.encode_focus.width)
     if system.settings.switches.patch != "none":
@@ -212,11 +250,13 @@ def _look_graphs(system: AVGN, picture: Tensor, sound: Tensor) -> dict[str, Stag
         macs = _encoding(system.encode_focus, system.head_focus, patches, near, "focus")
         module = Encoded(system.encode_focus, system.head_focus)
         graphs["focus"] = StageGraph(module, {"patches": patches}, ("near", "logits"), macs)
-    fused = torch.cat([picture, sound, near], dim=-1)
+    vectors, mix = {"picture": picture, "sound": sound, "near": near}, Mix(system)
+    whole = row_macs(system.classifier, torch.cat([*vectors.values()], dim=-1)[:1, None], method="steps")
+    mixing = row_macs(mix, *(x[:1] for x in vectors.values()))
+    graphs["mix"] = StageGraph(mix, vectors, ("mixed",), {"answer": mixing})
     inputs = {
-        "picture": picture, "sound": sound, "near": near,
-        "best": torch.zeros(ROWS, _known(system)), "step": torch.zeros(ROWS, dtype=torch.int64),
+        "mixed": mix(*vectors.values()), "best": torch.zeros(ROWS, _known(system)),
+        "step": torch.zeros(ROWS, dtype=torch.int64),
     }  # fmt: skip
-    macs = {"answer": row_macs(system.classifier, fused[:1, None], method="steps")}
-    graphs["answer"] = StageGraph(Answer(system), inputs, ("logits", "next_best"), macs)
+    graphs["answer"] = StageGraph(Answer(system), inputs, ("logits", "next_best"), {"answer": whole - mixing})
     return graphs

@@ -12,7 +12,7 @@ import dataclasses
 import hashlib
 import json
 import shutil
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -172,9 +172,9 @@ def load_model(folder: str | Path, device: torch.device | str = "cpu") -> Loaded
     return LoadedModel(system.to(device).eval(), classes, card, folder, sums[WEIGHTS])
 
 
-def saw(model: LoadedModel, sha256: str) -> tuple[str, ...]:
-    """What the model did before with the dataset of this hash: ``trained``, ``chosen``, ``calibrated``."""
-    data, calibration = model.card.get("data"), model.card.get("calibration")
+def saw(card: Mapping[str, Any], sha256: str) -> tuple[str, ...]:
+    """What a model of this card did with the data of this hash: ``trained``, ``chosen``, ``calibrated``."""
+    data, calibration = card.get("data"), card.get("calibration")
     told = {
         "trained": data,
         "chosen": data.get("held_out") if isinstance(data, dict) else None,

@@ -47,6 +47,8 @@ class FileSnippets:
         self, path: str | Path, settings: ViewSettings, *, opener: Opener | None = None, **reading: Any
     ) -> None:
         self.settings = settings
+        if settings.grid == "keyframe":
+            reading["apart"] = True
         self.reader: Reader = (opener or VideoReader)(path, **reading)
         try:
             self.info: MediaInfo = self.reader.info

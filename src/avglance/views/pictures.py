@@ -19,6 +19,7 @@ from avglance.views.products import product
 from avglance.views.view import ViewSettings
 
 _SLACK = 1e-5  # how far beyond [0, 1] a box may lie by rounding, as a fraction of the square
+_SAME = 1e-4  # pixels by which a window may miss a whole number: boxes are float32
 _BAND = 16  # output rows a product: few enough to skip most of the zeros, enough to be worth a call
 
 
@@ -275,12 +276,40 @@ def crop_patches(squares: NDArray[np.uint8], boxes: ArrayLike, patch_side: int) 
     height, width = squares.shape[2:]
     out = np.empty((len(squares), 3, patch_side, patch_side), dtype=np.float32)
     for square, (x0, y0, x1, y1), patch in zip(squares, corners, out, strict=True):
+        down, across = _shift(height, patch_side, y0, y1), _shift(width, patch_side, x0, x1)
+        if down is not None and across is not None:
+            _shifted(square, down, across, out=patch)
+            continue
         rows, used_rows = _window(height, patch_side, y0, y1)
         columns, used_columns = _window(width, patch_side, x0, x1)
         window = square[:, used_rows, used_columns].astype(np.float32)
         for plane, target in zip(window, patch, strict=True):
             product(product(rows, plane), columns.T, out=target)
     return out
+
+
+def _shift(n_in: int, n_out: int, low: float, high: float) -> tuple[int, float] | None:
+    """Where a window begins that changes no pixel's size: a whole pixel and a part of one; None: it does."""
+    start, extent = low * n_in, (high - low) * n_in
+    if abs(extent - n_out) > _SAME:
+        return None
+    start = min(max(start, 0.0), float(n_in - n_out))
+    whole = min(int(start), n_in - n_out)
+    return whole, start - whole
+
+
+def _shifted(
+    square: NDArray[np.uint8], down: tuple[int, float], across: tuple[int, float], *, out: NDArray[np.float32]
+) -> None:
+    """A window of a picture of the size of ``out``: each pixel is a blend of two, each way."""
+    (top, y), (left, x) = down, across
+    height, width = out.shape[1:]
+    window = square[:, top : top + height + (y > 0), left : left + width + (x > 0)].astype(np.float32)
+    if y > 0:
+        window = window[:, :-1] * np.float32(1 - y) + window[:, 1:] * np.float32(y)
+    if x > 0:
+        window = window[:, :, :-1] * np.float32(1 - x) + window[:, :, 1:] * np.float32(x)
+    out[:] = window
 
 
 def _window(n_in: int, n_out: int, low: float, high: float) -> tuple[NDArray[np.float32], slice]:

@@ -1,0 +1,181 @@
+"""Encoders in 8 bits: the graphs of an exported model with their convolutions quantised.
+
+Weights get a scale a channel; activations get one a tensor, from the least and the largest that are met while
+the model answers for some files. onnxruntime writes the graphs in the form (quantise, dequantise) that both
+runtimes compute in whole numbers where the processor can. What chooses, aims and answers stays as it is.
+"""
+
+from __future__ import annotations
+
+import logging
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from avglance.app.answer import raise_failure
+from avglance.errors import ArgumentError
+from avglance.runtime import Host, LoadedGraphs
+from avglance.runtime.graph import Graph
+from avglance.runtime.whole import made_whole
+from avglance.views import FileView
+
+MOST_ROWS = 384
+"""Rows of each graph that are kept: all of the first files would be no more of the others."""
+LEAST_FILES = 8
+"""Below it what is met says little of what is not."""
+LEAST_COSINE = 0.98
+"""Between what an encoder gives in 8 bits and in float32, the mean over rows of its worst output. One that is
+below stays as it was: where a few values are much larger than the rest, 8 bits are too few for the others."""
+QUANTISED = ("Conv", "Clip", "Relu")
+"""Operations: the rest of an encoder is small, and sums of 8 bits cost accuracy where blocks are joined."""
+_BATCH, _LOOKS = 8, 4
+
+
+@dataclass
+class Seen:
+    """What the encoders were given, by graph, and the class that came first for each file."""
+
+    rows: dict[str, list[dict[str, NDArray[Any]]]] = field(default_factory=dict)
+    labels: list[int] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Brief:
+    """What became of a model in 8 bits.
+
+    Attributes:
+        cosine: of each encoder, see ``LEAST_COSINE``.
+        graphs: the encoders that are in 8 bits.
+        same: of how many files the label is the same.
+        files: how many there were.
+    """
+
+    cosine: dict[str, float]
+    graphs: tuple[str, ...]
+    same: int
+    files: int
+
+
+def check_files(files: Sequence[Path]) -> None:
+    """Refuse too few files, and those that are not there, before any work.
+
+    Raises:
+        ArgumentError: there are too few, or one is not there.
+    """
+    if len(files) < LEAST_FILES:
+        what = f"{len(files)} files say too little of what the encoders will be given"
+        raise ArgumentError(what, where="--int8", hint=f"name {LEAST_FILES} or more, of all classes")
+    for file in files:
+        if not file.is_file():
+            hint = "name videos, or folders that hold them"
+            raise ArgumentError("there is no such file", where=str(file), hint=hint)
+
+
+def seen_in(loaded: LoadedGraphs, files: Sequence[Path]) -> Seen:
+    """What a model's encoders are given while it answers for these files.
+
+    Raises:
+        MediaError: one cannot be read.
+    """
+    found, each = Seen(), max(1, MOST_ROWS // len(files))
+    for graph in loaded.system.encoders.values():
+        kept = found.rows.setdefault(graph.name, [])
+        graph.watch = lambda rows, kept=kept: kept.append(_some(rows, each))
+    try:
+        found.labels = labels_of(loaded.system, files)
+    finally:
+        for graph in loaded.system.encoders.values():
+            graph.watch = None
+    return found
+
+
+def labels_of(system: Host, files: Sequence[Path]) -> list[int]:
+    """The class that comes first for each file, with the usual number of looks.
+
+    Raises:
+        MediaError: one cannot be read.
+    """
+    labels = []
+    for file in files:
+        with FileView([file], system.view_settings) as view:
+            raise_failure(view, str(file))
+            decision = system.recognise(view, min(_LOOKS, system.max_k))
+            labels.append(int(decision.scores[0].argmax()))
+    return labels
+
+
+def _some(rows: Mapping[str, NDArray[Any]], count: int) -> dict[str, NDArray[Any]]:
+    """Evenly spread ones of the rows of a call, copied."""
+    size = len(next(iter(rows.values())))
+    at = np.unique(np.linspace(0, size - 1, min(count, size)).round().astype(int))
+    return {name: x[at].copy() for name, x in rows.items()}
+
+
+def quantised(content: bytes, weights: bytes, rows: Sequence[dict[str, NDArray[Any]]]) -> bytes:
+    """An encoder's graph with its convolutions in 8 bits and its weights inside.
+
+    Args:
+        content: the ONNX file.
+        weights: those of the file that it names as ``shared.WEIGHTS``.
+        rows: what it is given, by name, as it is called.
+
+    Raises:
+        ArgumentError: it was given nothing.
+    """
+    if not rows:
+        what = "an encoder was given nothing by these files"
+        raise ArgumentError(what, where="--int8", hint="name files with pictures and sound")
+    from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
+    from onnxruntime.quantization.shape_inference import quant_pre_process
+
+    class Given(CalibrationDataReader):  # type: ignore[misc]  # onnxruntime has no types
+        """The rows in batches."""
+
+        def __init__(self) -> None:
+            self._batches = _batches(rows)
+
+        def get_next(self) -> dict[str, NDArray[Any]] | None:
+            """The next ones; None: there are no more."""
+            return next(self._batches, None)
+
+    said = logging.getLogger().level
+    with tempfile.TemporaryDirectory() as folder:
+        plain, ready, made = (Path(folder) / f"{name}.onnx" for name in ("plain", "ready", "made"))
+        plain.write_bytes(made_whole(content, weights))
+        logging.getLogger().setLevel(logging.ERROR)  # it recommends what is done here, or does not apply
+        try:
+            quant_pre_process(str(plain), str(ready), skip_symbolic_shape=True)
+            quantize_static(
+                str(ready), str(made), Given(), quant_format=QuantFormat.QDQ, per_channel=True,
+                activation_type=QuantType.QUInt8, weight_type=QuantType.QInt8,
+                op_types_to_quantize=list(QUANTISED),
+            )  # fmt: skip
+        finally:
+            logging.getLogger().setLevel(said)
+        return made.read_bytes()
+
+
+def cosine(plain: Graph, made: bytes, rows: Sequence[dict[str, NDArray[Any]]]) -> float:
+    """How alike the outputs of a graph and of what was made of it are: see ``LEAST_COSINE``."""
+    other = Graph(plain.name, made, macs={})
+    found = [[_cosines(a, b) for a, b in zip(plain(**given), other(**given), strict=True)] for given in rows]
+    return min(float(np.concatenate(each).mean()) for each in zip(*found, strict=True))
+
+
+def _cosines(one: NDArray[Any], other: NDArray[Any]) -> NDArray[np.float64]:
+    """Of each row."""
+    a, b = (x.reshape(len(x), -1).astype(np.float64) for x in (one, other))
+    size = np.linalg.norm(a, axis=1) * np.linalg.norm(b, axis=1)
+    return np.asarray((a * b).sum(axis=1) / np.maximum(size, 1e-30))
+
+
+def _batches(calls: Sequence[dict[str, NDArray[Any]]]) -> Iterator[dict[str, NDArray[Any]]]:
+    """The rows of all calls, a few at a time."""
+    joined = {name: np.concatenate([rows[name] for rows in calls]) for name in calls[0]}
+    for first in range(0, len(next(iter(joined.values()))), _BATCH):
+        yield {name: x[first : first + _BATCH] for name, x in joined.items()}
