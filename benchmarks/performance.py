@@ -34,7 +34,7 @@ import numpy as np
 import torch
 from grid import ground
 from length import repeat
-from performance_answers import KINDS, WAYS, measured
+from performance_answers import INT8, KINDS, SEEN, WAYS, measured
 from PIL import Image
 
 from avglance.app.bench import AGAINST
@@ -217,9 +217,24 @@ def answers(args: argparse.Namespace) -> dict[str, Any]:
     if not places:
         raise SystemExit("the part `answers` wants videos: --clips CLIPS.csv, --data glanceworld=DIR")
     found = kept_parts().get("answers", {}).get("kinds", {})
-    found |= {name: measured(name, place, args.folder, args.ways) for name, place in places.items()}
+    for name, place in places.items():
+        seen = seen_by(args, place) if any(precision == INT8 for precision, _ in args.ways) else []
+        found[name] = measured(name, place, args.folder, args.ways, seen=seen)
     found = {name: found[name] for name in KINDS if name in found}
     return {"made_by": "; ".join(kind["made_by"] for kind in found.values()), "kinds": found}
+
+
+def seen_by(args: argparse.Namespace, place: Path) -> list[Path]:
+    """Videos that trained the model for a kind: evenly of the clips' classes, or of the world beside it."""
+    train = place.parent / "train"
+    if place.name == "test" and json.loads((place / "dataset.json").read_text())["kind"] == "glanceworld":
+        return sorted((train / "videos").iterdir())[:SEEN]
+    by_class: dict[str, list[Path]] = {}
+    for clip in read_clips(args.clips) if args.clips is not None else ():
+        if clip.split == "train":
+            by_class.setdefault(clip.label, []).append(clip.path)
+    each = SEEN // max(len(by_class), 1)
+    return [path for paths in by_class.values() for path in paths[:: max(1, len(paths) // each)][:each]]
 
 
 def tested(args: argparse.Namespace) -> Path:

@@ -1,5 +1,7 @@
 """Which answers stay: shipped models in other precisions and on other grids, held against their own.
 
+In 8 bits it is the exported model that answers, by onnxruntime; its ranges are from videos that trained it.
+
 What is in a set is evaluated from its files once a way, as ``avglance eval --precision P --grid G`` does; an
 evaluation that is in the folder already is not made again. The first way, float32 at the centres of the
 snippets, is what the others are held against, video by video.
@@ -37,12 +39,28 @@ KINDS = {
     "glanceworld": Kind("avgn_nano.glanceworld", "GlanceWorld", "worlds/test", 1000),
     "splices": Kind("avgn_mobile.ucf7", "spliced real videos", "ucf/data/plain/test", 1000),
 }
-WAYS = tuple((precision, grid) for grid in GRIDS for precision in ("float32", "bf16"))
+INT8 = "int8"
+WAYS = (
+    *((precision, grid) for grid in GRIDS for precision in ("float32", "bf16")),
+    (INT8, "exact"),
+    (INT8, "auto"),
+)
+SEEN = 42  # videos from which a model in 8 bits has its ranges
 
 
-def measured(name: str, place: Path, folder: Path, ways: Sequence[tuple[str, str]] = WAYS) -> dict[str, Any]:
-    """Ways of one kind of videos, each held against the first; evaluations are kept in the folder."""
-    found = {way: evaluated(name, place, folder, way) for way in WAYS if way in (WAYS[0], *ways)}
+def measured(
+    name: str,
+    place: Path,
+    folder: Path,
+    ways: Sequence[tuple[str, str]] = WAYS,
+    *,
+    seen: Sequence[Path] = (),
+) -> dict[str, Any]:
+    """Ways of one kind of videos, each held against the first; evaluations are kept in the folder.
+
+    ``seen``: videos that trained the model, for the ranges of its encoders in 8 bits.
+    """
+    found = {way: evaluated(name, place, folder, way, seen=seen) for way in WAYS if way in (WAYS[0], *ways)}
     first = found[WAYS[0]]
     for way, one in found.items():
         for what in ("data", "model"):
@@ -85,7 +103,25 @@ def words_of(name: str, place: Path | str) -> list[str]:
     return ["eval", kind.model, str(place)] + (["--limit", str(kind.most)] if kind.most else [])
 
 
-def evaluated(name: str, place: Path, folder: Path, way: tuple[str, str]) -> dict[str, Any]:
+def in_8_bits(name: str, folder: Path, seen: Sequence[Path]) -> Path:
+    """The model of a kind with its encoders in 8 bits, exported where it is not there yet.
+
+    Raises:
+        SystemExit: it cannot be.
+    """
+    model = KINDS[name].model
+    out = folder / f"{INT8}_{model}"
+    if not out.exists():
+        if len(seen) < SEEN // 2:
+            raise SystemExit(f"{name} in 8 bits: --clips with a split `train`, or the world's own `train`")
+        words = [sys.executable, "-m", "avglance", "export", model, "--out", str(out), "--int8"]
+        subprocess.run([*words, *map(str, seen)], stdout=subprocess.DEVNULL, check=True)
+    return out
+
+
+def evaluated(
+    name: str, place: Path, folder: Path, way: tuple[str, str], *, seen: Sequence[Path] = ()
+) -> dict[str, Any]:
     """One evaluation: made where it is not there yet.
 
     Raises:
@@ -94,8 +130,11 @@ def evaluated(name: str, place: Path, folder: Path, way: tuple[str, str]) -> dic
     out = out_of(folder, name, way)
     if not out.exists():
         precision, grid = way
-        words = [sys.executable, "-m", "avglance", *words_of(name, place), "--precision", precision]
-        words += ["--grid", grid, "--quiet", "--json", "--out", str(out)]
+        told, how = words_of(name, place), ["--precision", precision]
+        if precision == INT8:
+            told[1], how = str(in_8_bits(name, folder, seen)), ["--runtime", "onnx"]
+        words = [sys.executable, "-m", "avglance", *told, *how, "--grid", grid]
+        words += ["--quiet", "--json", "--out", str(out)]
         done = subprocess.run(words, stdout=subprocess.DEVNULL, check=False)
         if not out.exists():
             raise SystemExit(f"{name}, {', '.join(way)}: no figures (exit code {done.returncode})")

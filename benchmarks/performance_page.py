@@ -111,11 +111,12 @@ def asked(parts: dict[str, Part]) -> str:
 
 
 def asked_of_answers(kinds: Part) -> list[list[str]]:
-    """What bf16 costs on every grid, for each kind of videos; one that is missing is named."""
+    """What bf16 and 8 bits cost, for each kind of videos; one that is missing is named."""
     rows = []
     for name, about in KINDS.items():
         if name in kinds:
-            rows += [_answers_kept(name, row) for row in kinds[name]["rows"] if row["precision"] == "bf16"]
+            less = [row for row in kinds[name]["rows"] if row["precision"] != "float32"]
+            rows += [_answers_kept(name, row) for row in less]
         else:
             rows.append([f"{about.words}, bf16, auto", "not run yet", "-"])
     return rows
