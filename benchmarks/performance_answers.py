@@ -113,7 +113,8 @@ def in_8_bits(name: str, folder: Path, seen: Sequence[Path]) -> Path:
     out = folder / f"{INT8}_{model}"
     if not out.exists():
         if len(seen) < SEEN // 2:
-            raise SystemExit(f"{name} in 8 bits: --clips with a split `train`, or the world's own `train`")
+            what = "first --clips with a split `train`, in the same --folder; a world has its own beside it"
+            raise SystemExit(f"{name} in 8 bits wants videos that trained the model: {what}")
         words = [sys.executable, "-m", "avglance", "export", model, "--out", str(out), "--int8"]
         subprocess.run([*words, *map(str, seen)], stdout=subprocess.DEVNULL, check=True)
     return out
