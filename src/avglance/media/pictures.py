@@ -6,6 +6,7 @@ Times in this file are the stream's own seconds; ``reader`` moves them to the cl
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -69,7 +70,7 @@ class PictureTrack:
         """Decode from this open container, which stands at its start."""
         self.box, self.stream = box, box.streams[self.index]
         codec = self.stream.codec_context
-        codec.thread_count = self._threads
+        codec.thread_count = self._threads or self._apart * max((os.cpu_count() or 2) // 2, 1)
         codec.thread_type = "SLICE" if self._apart else "AUTO"
         codec.options = {**codec.options, "max_pixels": self._limits.libav_pixels}
         if self._rough:

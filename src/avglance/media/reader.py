@@ -45,8 +45,8 @@ class VideoReader:
         audio_file: a file whose sound is heard in place of its own; ``beside``: the one of the same name
             (``x.wav`` beside ``x.mp4``) where it declares no sound; ``none``: never another file.
         threads: decoder threads, 0: as many as there are cores.
-        apart: pictures far from each other are wanted: no thread decodes the one behind meanwhile, which the
-            first of each place would wait for.
+        apart: pictures far from each other are wanted: no thread decodes those behind them, for which the
+            first would wait, and half of the cores are left to others.
         rough: leave out the codec's loop filter, which smooths the edges of blocks: quicker by 5 to 60 %,
             and the pictures are a little blocky.
 

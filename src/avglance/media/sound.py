@@ -21,6 +21,8 @@ from avglance.media.shots import read_packets
 from avglance.media.spent import Spans, Spent
 
 _PREROLL_S = 0.5  # decoded before what is asked for: codecs need a few packets to settle after a seek
+_SHORT_PREROLL_S = 0.1  # of plain AAC, which needs the packet before and no other
+_LC_SAMPLES = 1024  # of a packet of it
 # Timestamps that leave the count of samples by more than this, and do not come back to it, are right: clocks
 # that disagree by a thousandth would be apart by seconds after an hour. Those that come back only jitter.
 _DRIFT_S = 0.003
@@ -188,6 +190,7 @@ class SoundTrack:
         self._first_lost: float | None = None  # in the order of the file
         self.gaps = Spans()  # where there is nothing between two sounds
         self._asked = float("-inf")  # errors before this are the codec settling after a seek
+        self._preroll_s = _preroll_s(self._codec)
         first = next(self._frames(), None)
         self.found = first is not None
         self.first_time = first[0] if first else 0.0
@@ -200,7 +203,7 @@ class SoundTrack:
         if not self.found or end <= start:
             return
         self._asked = start
-        if not self._seek(max(start - _PREROLL_S, 0.0) if start > 1.0 + self.first_time else None):
+        if not self._seek(max(start - self._preroll_s, 0.0) if start > 1.0 + self.first_time else None):
             return
         held: list[SoundPiece] = []
         size = 0
@@ -319,6 +322,13 @@ class SoundTrack:
     def close(self) -> None:
         """Let go of the file."""
         self.box.close()
+
+
+def _preroll_s(codec: Any) -> float:
+    """How long before what is asked for decoding begins."""
+    if codec.name != "aac" or codec.profile != "LC" or not codec.sample_rate:
+        return _PREROLL_S
+    return min(max(_SHORT_PREROLL_S, 3 * _LC_SAMPLES / int(codec.sample_rate)), _PREROLL_S)
 
 
 def _leave_out_others(box: Any, stream: Any) -> None:
