@@ -3,9 +3,10 @@
     python benchmarks/runtimes.py [VIDEO] [--rounds 9] [--out FILE.json]
 
 VIDEO: the bundled sample, if none is named. It is decoded before, so that an answer is networks and choices
-alone, with 4 looks, in float32, on as many threads as fit. In every round each loads the model and answers:
-the first answer, for which kernels are made, and the median of five after it. Ratios are medians of those
-within a round; the first round only warms. Seconds are by the clock and by the processor.
+alone, with 4 looks, in float32 where nothing else is said, on as many threads as fit. In 8 bits the encoders
+have their ranges from VIDEO, which is no matter for the clock. In every round each loads the model and
+answers: the first answer, for which kernels are made, and the median of five after it. Ratios are medians
+of those within a round; the first round only warms. Seconds are by the clock and by the processor.
 """
 
 from __future__ import annotations
@@ -15,11 +16,13 @@ import json
 import os
 import platform
 import statistics
+import subprocess
 import sys
 import time
 from collections.abc import Callable
 from importlib import metadata
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -27,9 +30,18 @@ from results_others import RUNTIMES, ran
 
 from avglance.app import api, runtimes
 from avglance.app.parity import SAMPLE
+from avglance.app.quantise import LEAST_FILES
 from avglance.views import FileView
 
-BY = {"torch": "torch", "onnx": "onnxruntime", "openvino": "openvino"}
+LIBRARIES = ("torch", "onnxruntime", "openvino")
+BY = {  # in words -> runtime, precision, whether its encoders are in 8 bits
+    "torch": ("torch", "float32", False),
+    "onnxruntime": ("onnx", "float32", False),
+    "onnxruntime, 8 bits": ("onnx", "float32", True),
+    "openvino": ("openvino", "float32", False),
+    "openvino, bf16": ("openvino", "bf16", False),
+    "openvino, 8 bits": ("openvino", "float32", True),
+}
 LOOKS, AGAIN = 4, 5
 Spent = tuple[float, float]
 """Seconds by the clock and by the processor."""
@@ -67,10 +79,12 @@ def spent(work: Callable[[], Any]) -> Spent:
     return time.perf_counter() - clock, time.process_time() - processor
 
 
-def once(name: str, runtime: str, view: Decoded) -> dict[str, Spent]:
-    """One round of one runtime."""
+def once(name: str, by: str, small: Path, view: Decoded) -> dict[str, Spent]:
+    """One round of one runtime; ``small`` is the model in 8 bits."""
     made: list[api.Model] = []
-    found = {"load": spent(lambda: made.append(api.load(name, runtime=runtime, device="cpu")))}
+    runtime, precision, brief = BY[by]
+    how: dict[str, Any] = {"runtime": runtime, "device": "cpu", "precision": precision}
+    found = {"load": spent(lambda: made.append(api.load(small if brief else name, **how)))}
 
     def answer() -> None:
         runtimes.recognise(made[0].engine, view, LOOKS, None)
@@ -80,11 +94,9 @@ def once(name: str, runtime: str, view: Decoded) -> dict[str, Spent]:
     return found | {"answer": (statistics.median(clock), statistics.median(processor))}
 
 
-def row(
-    name: str, runtime: str, rounds: list[dict[str, Spent]], base: list[dict[str, Spent]]
-) -> dict[str, Any]:
+def row(name: str, by: str, rounds: list[dict[str, Spent]], base: list[dict[str, Spent]]) -> dict[str, Any]:
     """Medians of the rounds, and how many times those of torch they are."""
-    kept: dict[str, Any] = {"model": name, "runtime": BY[runtime]}
+    kept: dict[str, Any] = {"model": name, "runtime": by}
     for what in ("load", "first", "answer"):
         for n, measure in enumerate(("s", "processor_s")):
             kept[f"{what}_{measure}"] = statistics.median(one[what][n] for one in rounds)
@@ -107,15 +119,20 @@ def main(arguments: list[str]) -> int:
     machine = f"{os.cpu_count()} cores ({platform.machine()}), a load of {busy:.1f} from other work"
     rows: list[dict[str, Any]] = []
     for name in api.shipped_models():
-        found: dict[str, list[dict[str, Spent]]] = {runtime: [] for runtime in BY}
-        with FileView([args.video], api.load(name, runtime="onnx").view_settings) as view:
-            decoded = Decoded(view)
+        found: dict[str, list[dict[str, Spent]]] = {by: [] for by in BY}
+        with (
+            TemporaryDirectory() as place,
+            FileView([args.video], api.load(name, runtime="onnx").view_settings) as view,
+        ):
+            decoded, small = Decoded(view), Path(place) / "small"
+            words = ["export", name, "--out", str(small), "--int8", *[str(args.video)] * LEAST_FILES]
+            subprocess.run([sys.executable, "-m", "avglance", *words], stdout=subprocess.DEVNULL, check=True)
             for turn in range(args.rounds + 1):
-                for runtime in BY:
-                    one = once(name, runtime, decoded)
-                    found[runtime] += [one] if turn else []
-        rows += [row(name, runtime, rounds, found["torch"]) for runtime, rounds in found.items()]
-    versions = {library: metadata.version(library) for library in BY.values()}
+                for by in BY:
+                    one = once(name, by, small, decoded)
+                    found[by] += [one] if turn else []
+        rows += [row(name, by, rounds, found["torch"]) for by, rounds in found.items()]
+    versions = {library: metadata.version(library) for library in LIBRARIES}
     kept: dict[str, Any] = {"command": RUNTIMES, "machine": machine, "rounds": args.rounds}
     kept |= {"versions": versions, "rows": rows}
     print(ran(kept))

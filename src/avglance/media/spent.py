@@ -16,7 +16,6 @@ from avglance.types import Reason
 
 _JOIN_S = 1e-3  # spans of one kind closer than this are one span
 _MOST_SPANS = 2000  # of one kind and text
-_CHECK_S = 0.002  # between two looks at the limits
 _MOST_TEXTS = 200  # of one kind
 _MORE = "more of this kind was met than is told"
 
@@ -106,7 +105,6 @@ class Spent:
     _breaks: dict[str, Breaks | None] = field(default_factory=dict)  # by file: sound may have its own
     _since: dict[int, float] = field(default_factory=dict)  # by thread
     _began: float = 0.0  # when the first of those at work did
-    _checked: float = float("-inf")  # when the limits were looked at
     _lock: Any = field(default_factory=threading.RLock)
 
     @contextmanager
@@ -130,10 +128,8 @@ class Spent:
 
     def check_time(self) -> None:
         """Raise ``MediaError`` of kind ``timeout`` where a limit is used up."""
-        if time.perf_counter() - self._checked < _CHECK_S:
-            return
         with self._lock:
-            now = self._checked = time.perf_counter()
+            now = time.perf_counter()
             whole = self.seconds + (now - self._began if self._since else 0.0)
             seek = now - self._since.get(threading.get_ident(), now)
         if whole > self.limit_s:
