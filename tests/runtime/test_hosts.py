@@ -32,6 +32,10 @@ SYSTEMS = [
     ("avgn", {"chooser": "evidence", "answer_pool": "soft", "hear_choose": False}),
     ("avgn_nano", {"cells": 3, "labels": "several"}),
     ("avgn", {"labels": "several", "hear_aim": False}),
+    ("avgn_nano", {"familiar": 5, "answer_pool": "soft", "answer_hear": 0.3}),
+    ("avgn", {"familiar": 9}),
+    ("avgn_nano", {"familiar": 5, "patch": "none"}),
+    ("avgn_nano", {"familiar": 5, "labels": "several"}),
     ("avgn_nano", {"glance_pictures": 2}),
     ("avgn", {"glance_pictures": 4, "chooser": "evidence", "order": "coarse"}),
     ("avgn_nano", {"glance_pictures": 3, "hear_choose": False}),
@@ -56,8 +60,8 @@ def assert_alike(system, host, k, *, stop=None, view=checks.RecordingView, **ask
     want = system.recognise(views[0], k, meter=meter, **ends)
     got = host.recognise(views[1], k, bill=bill, **ends)
     for name in (*checks.FIELDS, "prefix"):
-        if name == "prefix" and want.prefix is None:
-            assert got.prefix is None
+        if getattr(want, name) is None:
+            assert getattr(got, name) is None, name
             continue
         one, other = getattr(want, name).numpy(), getattr(got, name)
         assert (one.shape, one.dtype) == (other.shape, other.dtype), name
@@ -128,6 +132,7 @@ def test_looks_end_where_those_of_the_system_do(name, host_of):
     [
         ("avgn", {}),
         ("avgn_nano", {"answer_pool": "soft"}),
+        ("avgn_nano", {"familiar": 5}),
         ("avgn", {"order": "coarse"}),
         ("avgn", {"aim_form": "c"}),
         ("avgn_nano", {"aim_form": "b", "chooser": "evidence"}),

@@ -34,6 +34,7 @@ FORMS = [
     {"random_branch": False},
     {"fusion_rank": 3},
     {"train_looks": 2},
+    {"familiar": 5},
     {"see": False},
     {"hear_choose": False},
     {"hear_aim": False},

@@ -13,15 +13,15 @@ import torch
 from tests.training.worlds import NANO, Colour
 
 from avglance.errors import DataError
-from avglance.systems import build, settings_of
+from avglance.systems import avgn_familiar, build, settings_of
 from avglance.systems.avgn import AVGN
 from avglance.systems.avgn_settings import AVGNSwitches
-from avglance.systems.calibration import LOST_SHARE, Judgement
+from avglance.systems.calibration import KNOWN_SHARE, LOST_SHARE, Judgement
 from avglance.systems.exits import HALVES, ExitTable
 from avglance.systems.store import load_model
 from avglance.training import TrainSettings, calibrate, train
 from avglance.training.batches import Batches
-from avglance.training.calibrate import Outcomes, card_entries, outcomes
+from avglance.training.calibrate import Outcomes, card_entries, fit_familiar, outcomes
 
 CPU = torch.device("cpu")
 
@@ -71,6 +71,40 @@ def test_half_of_the_glance_first_where_that_is_cheaper():
     never = replace(found, prefix=np.full_like(found.prefix, 0.2))
     never.prefix[:, -1] = found.prefix[:, -1]  # nothing is known until the last look: all are glanced at
     assert "in_halves" not in card_entries(found, None, 4, macs, halved=never)["exits"]
+
+
+def test_who_can_tell_how_known_an_answer_is_goes_by_that_alone():
+    rng, found = np.random.default_rng(5), planted(300)
+    known = rng.normal(0, 1, (300, 4)) + np.arange(4)
+    found, strange = replace(found, known=known), planted(100, seed=1, known=False)
+    strange = replace(strange, known=rng.normal(-4, 1, (100, 4)) + np.arange(4))
+    entries = card_entries(found, strange, 4, (10**9, 10**8))
+    judge = Judgement.from_card(json.loads(json.dumps(entries["calibration"], allow_nan=False)), 5)
+    assert len(judge.least_known) == 4
+    assert np.diff(judge.least_known).min() > 0.5  # each look has a threshold of its own
+    assert (judge.least_scores, judge.least_contrast) == ((), -np.inf)
+    assert entries["unknown"]["share"] == KNOWN_SHARE
+    assert entries["unknown"]["recognised"] > 0.9
+    assert 0 < entries["unknown"]["right_lost"] < 0.05
+    for j in range(4):
+        right = found.prefix[:, j].argmax(1) == found.truth.argmax(1)
+        assert (known[right, j] < judge.least_known[j]).mean() <= KNOWN_SHARE
+
+
+def test_a_system_learns_what_its_training_was_like(cache, monkeypatch):
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        system = build("avgn_nano", classes=2, familiar=6, **NANO)
+    seen = build_view(cache, system)
+    assert not system.familiar.axes.any()
+    before = {name: x.clone() for name, x in system.state_dict().items() if "familiar" not in name}
+    own = Batches(seen, np.arange(5), 2)
+    monkeypatch.setattr(avgn_familiar, "SURE", 0.0)  # untrained, it is sure of nothing
+    fit_familiar(system.train(), own, 2, device=CPU)
+    assert system.training
+    assert system.familiar.axes.any()
+    assert all(torch.equal(x, before[name]) for name, x in system.state_dict().items() if name in before)
+    assert outcomes(system, own, 2, device=CPU).known.shape == (5, 4)
 
 
 def test_a_system_that_answers_once_has_one_temperature_and_no_exits():

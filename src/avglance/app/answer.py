@@ -91,8 +91,10 @@ def found_out(loaded: LoadedModel | LoadedGraphs) -> tuple[Judgement, ExitTable 
 
 def judged(judge: Judgement, decision: Decision) -> tuple[NDArray[np.float64], bool]:
     """Calibrated scores (C,) of one answer, and whether none of the classes is there."""
-    scores = judge.scores(decision.scores, decision.looked.sum(axis=1))
-    return scores[0], bool(judge.unknown(scores, decision.saliency)[0])
+    looks = decision.looked.sum(axis=1)
+    scores, known = judge.scores(decision.scores, looks), decision.known
+    last = None if known is None else known[:, -1]
+    return scores[0], bool(judge.unknown(scores, decision.saliency, last, looks)[0])
 
 
 def named(judge: Judgement, scores: NDArray[np.float64], top: int, *, unknown: bool) -> NDArray[np.int64]:

@@ -172,6 +172,7 @@ def shares(system: base.System | Host, saliency: NDArray[Any]) -> NDArray[np.flo
 
 def arrays(found: base.Decision) -> Decision:
     """What a system decided, as arrays."""
-    names = ("scores", "saliency", "looked", "order", "boxes", "evidence")
-    prefix = None if found.prefix is None else found.prefix.cpu().numpy()
-    return Decision(**{name: getattr(found, name).cpu().numpy() for name in names}, prefix=prefix)
+    names = ("scores", "saliency", "looked", "order", "boxes", "evidence", "prefix", "known")
+    given = ((name, getattr(found, name)) for name in names)
+    made: dict[str, Any] = {name: None if x is None else x.cpu().numpy() for name, x in given}
+    return Decision(**made)

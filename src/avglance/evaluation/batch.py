@@ -163,14 +163,16 @@ def _arrays(decision: Decision | HostDecision, judge: Judgement) -> _Arrays:
         for x in (decision.scores, decision.saliency, decision.boxes, decision.evidence)
     )
     looked = torch.as_tensor(decision.looked).cpu().numpy()
-    judged = judge.scores(scores.numpy(), looked.sum(axis=1))
+    looks = looked.sum(axis=1)
+    judged = judge.scores(scores.numpy(), looks)
+    known = None if decision.known is None else torch.as_tensor(decision.known)[:, -1].double().cpu().numpy()
     return _Arrays(
         scores=judged,
         saliency=saliency.softmax(dim=1).numpy(),
         looked=looked,
         boxes=boxes.numpy(),
         evidence=evidence.numpy(),
-        unknown=judge.unknown(judged, saliency.numpy()),
+        unknown=judge.unknown(judged, saliency.numpy(), known, looks),
         said=judge.said(judged) if judge.labels == "several" else None,
     )
 

@@ -100,6 +100,7 @@ class AVGNHost:
             "choose": [(T,), (T, picture), (T, sound)], "hear": [(None, None)],
             "aim": [(3 * state,) if s.recurrent else (2,)], "recall": [(2,), (state,)],
             "focus": [(near,), classes], "mix": [(best,)], "answer": [classes, (best,)],
+            "familiar": [classes],
         }  # fmt: skip
         return shapes[name]
 
@@ -223,8 +224,10 @@ class AVGNHost:
 
     # ---- answer ----
 
-    def answer(self, seen: Glimpse, saliency: Floats, order: Order, found: Looks) -> tuple[Any, Floats]:
-        """Scores after each look (B, K, C) in double precision, and evidence (B, T, C)."""
+    def answer(
+        self, seen: Glimpse, saliency: Floats, order: Order, found: Looks
+    ) -> tuple[Any, Floats, Floats | None]:
+        """Scores after each look (B, K, C), in double precision, evidence (B, T, C), how known (B, K)."""
         count = found.used.sum(axis=1, keepdims=True)
         step = np.minimum(np.arange(order.shape[1]), np.maximum(count - 1, 0))
         logits = found.logits[np.arange(len(order))[:, None], step]
@@ -239,7 +242,19 @@ class AVGNHost:
         close, closely = (unordered(x, order, snippets) for x in (found.close, found.looked))
         heads = [(seen.shown, seen.visible), (seen.heard, seen.audible), (close, closely)]
         scores = probabilities(logits.astype(np.float64), self.labels)
-        return scores, mean_evidence(heads, self.labels)
+        return scores, mean_evidence(heads, self.labels), self._how_known(found, logits)
+
+    def _how_known(self, found: Looks, logits: Floats) -> Floats | None:
+        """As ``systems.avgn_familiar.how_known``, (B, K)."""
+        if not self.settings.familiar:
+            return None
+        near = np.where(found.looked[..., None], found.nearness, np.float32(-np.inf))
+        best = np.maximum.accumulate(near, axis=1)
+        said = np.take_along_axis(best, logits.argmax(axis=2)[..., None], axis=2)[..., 0]
+        most = logits.max(axis=2, keepdims=True)
+        together = most[..., 0] + np.log(np.exp(logits - most).sum(axis=2))
+        known = together + np.float32(self.settings.familiar) * said
+        return np.where(found.looked.any(axis=1, keepdims=True), known, np.float32(np.inf))
 
     def recognise(
         self,
@@ -267,10 +282,11 @@ class AVGNHost:
         """``whole`` is the order (B, K), of which the first were found, as many as there are pictures."""
         K, snippets = found.used.shape[1], seen.visible.shape[1]
         order = whole[:, :K]
-        prefix, evidence = self.answer(seen, saliency, order, found)
-        prefix = np.concatenate([prefix, np.repeat(prefix[:, -1:], whole.shape[1] - K, axis=1)], axis=1)
+        prefix, evidence, known = self.answer(seen, saliency, order, found)
+        after = np.minimum(np.arange(whole.shape[1]), K - 1)
+        prefix, known = prefix[:, after], None if known is None else known[:, after]
         boxes = np.where(found.looked[..., None], found.boxes, np.float32(np.nan))
         return Decision(
             prefix[:, -1].astype(np.float32), saliency, unordered(found.looked, order, snippets), whole,
-            unordered(boxes, order, snippets, fill=np.nan), evidence, prefix,
+            unordered(boxes, order, snippets, fill=np.nan), evidence, prefix, known,
         )  # fmt: skip

@@ -100,5 +100,5 @@ def _in_order(
     )
     place[rows, order[rows, columns]] = columns
     first = np.argsort(~looks.used, axis=1, kind="stable")[:, :k]  # columns, those in use first
-    names = ("used", "looked", "boxes", "close", "logits")
+    names = ("used", "looked", "boxes", "close", "nearness", "logits")
     return np.argsort(place, axis=1)[:, :k], Looks(*(along(getattr(looks, name), first) for name in names))

@@ -39,12 +39,16 @@ class Glimpse:
 
 @dataclass
 class Looks:
-    """What the looks gave, along the order (B, K); ``close`` are the focus head's logits."""
+    """What the looks gave, along the order (B, K).
+
+    ``close`` are the focus head's logits, ``nearness`` is that of graph ``familiar`` (0 without it).
+    """
 
     used: Mask
     looked: Mask
     boxes: Floats
     close: Floats
+    nearness: Floats
     logits: Floats
 
 
@@ -101,7 +105,7 @@ class Walk:
         with bill.clock("aim"):
             boxes = self.aim(order, looked)
         near = np.zeros((*order.shape, s.widths["near"]), dtype=np.float32)
-        close = np.zeros((*order.shape, host.classes), dtype=np.float32)
+        close, nearness = (np.zeros((*order.shape, host.classes), dtype=np.float32) for _ in range(2))
         with bill.clock("focus", self.view):
             rows = np.nonzero(looked)[0]
             bill.add("focus", crop_macs(host.view.patch_side), rows)
@@ -110,7 +114,13 @@ class Walk:
                 near[looked], close[looked] = host.run("focus", "focus", bill, rows, patches=patches)
         with bill.clock("answer"):
             logits = self.classify(order, used, near, before)
-        return Looks(used, looked, boxes, close, logits)
+            if s.familiar and len(rows):
+                at = order[looked]
+                (nearness[looked],) = host.run(
+                    "familiar", "answer", bill, rows, picture=self.seen.picture[rows, at],
+                    sound=self.seen.sound[rows, at], near=near[looked],
+                )  # fmt: skip
+        return Looks(used, looked, boxes, close, nearness, logits)
 
     def aim(self, order: Order, looked: Mask) -> Floats:
         """Boxes of the patches, xyxy fractions (B, N, 4)."""
@@ -177,4 +187,4 @@ def joined(found: list[Looks], looks: int) -> Looks:
         rest = np.zeros((len(parts[0]), left, *parts[0].shape[2:]), dtype=parts[0].dtype)
         return np.concatenate([*parts, rest], axis=1)
 
-    return Looks(*(join(name) for name in ("used", "looked", "boxes", "close", "logits")))
+    return Looks(*(join(name) for name in ("used", "looked", "boxes", "close", "nearness", "logits")))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 from avglance.errors import ArgumentError
@@ -27,6 +28,7 @@ class AVGNHostSettings:
         widths: of "picture", "sound", "near", "state" (the policy's), "best" (the classifier's).
         hear_choose: graph ``choose`` hears.
         glance_pictures: how many pictures a video are asked for, chosen by sound; 0: all.
+        familiar: what the nearness that graph ``familiar`` gives weighs beside a logit; 0: there is none.
     """
 
     see: bool
@@ -41,6 +43,7 @@ class AVGNHostSettings:
     widths: dict[str, int]
     hear_choose: bool = True
     glance_pictures: int = 0
+    familiar: float = 0.0
 
     def __post_init__(self) -> None:
         if self.patch not in PATCHES:
@@ -48,6 +51,8 @@ class AVGNHostSettings:
         if len(self.map) != 3 or set(self.widths) != {"picture", "sound", "near", "state", "best"}:
             raise ArgumentError(f"map {self.map} and widths {self.widths} are not those of AVGN")
         check_widths((*self.map, *self.widths.values()))
+        if not 0 <= self.familiar < math.inf:
+            raise ArgumentError(f"{self.familiar} is no weight")
         if not all(0 <= y <= 1 and 0 <= x <= 1 for y, x in self.corners):
             raise ArgumentError("corners are fractions")
 
@@ -58,6 +63,7 @@ class AVGNHostSettings:
         names["mix"] = names["answer"] = self.see
         names["focus"] = self.see and self.patch != "none"
         names["aim"] = self.see and self.patch == "policy"
+        names["familiar"] = self.see and self.familiar > 0
         names["recall"] = names["aim"] and self.recurrent
         names["hear"] = names["aim"] and self.hear_aim and self.whole_video
         return {name for name, needed in names.items() if needed}

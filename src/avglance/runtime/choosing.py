@@ -31,6 +31,7 @@ class Decision:
         boxes: xyxy fractions of the source square, shape (B, T, 4); NaN where not looked.
         evidence: mean probability of the heads that ran at the snippet, shape (B, T, C); 0 where none ran.
         prefix: scores after each look of the order, shape (B, K, C); None where a system answers once.
+        known: how known the answer after each look is, shape (B, K); None where the system cannot say.
     """
 
     scores: NDArray[Any]
@@ -40,6 +41,7 @@ class Decision:
     boxes: NDArray[Any]
     evidence: NDArray[Any]
     prefix: NDArray[np.float64] | None = None
+    known: NDArray[Any] | None = None
 
 
 def softmax(logits: NDArray[Any], axis: int = -1) -> NDArray[Any]:

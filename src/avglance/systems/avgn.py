@@ -14,12 +14,13 @@ Differs from the paper, or fills what it leaves open:
   - snippets without a picture rank after all others: they may be salient, but cannot be looked at;
   - ``policy="heatmap"`` (the nano preset) draws two cells of the enhanced map in training and averages the
     features of both patches, so that the classification losses say which cell was better.
-Settings and switches: ``avgn_settings``.
+Settings and switches: ``avgn_settings``; what tells that none of the classes is there: ``avgn_familiar``.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 
 import torch
 import torch.nn.functional as F
@@ -29,11 +30,13 @@ from avglance.parts.aespa import CellsHidden, TransformerAESPA, build_aespa
 from avglance.parts.clips import Clips
 from avglance.parts.crop import corner_to_box, crop, resize_torch
 from avglance.parts.evidence import SnippetEvidence
+from avglance.parts.familiar import Familiar
 from avglance.parts.fusion import PrefixClassifier
 from avglance.parts.heads import AuxHead, NoPicture, NoSound
 from avglance.parts.meter import Meter, Unmetered
 from avglance.parts.policy import HeatmapPolicy, RecurrentPolicy, box_cell
 from avglance.parts.saliency import AVTeST, Saliency, pick_moments
+from avglance.systems.avgn_familiar import fit_familiar, how_known
 from avglance.systems.avgn_few import glance_at, with_few
 from avglance.systems.avgn_halves import dense_in_halves, recognise_in_halves
 from avglance.systems.avgn_known import ask_beforehand
@@ -87,30 +90,23 @@ class AVGN(System):
                 v, a, s.classes, hide=s.drop_features, hear=s.choose_hear, alone=s.choose_alone
             )
         else:
-            self.saliency = AVTeST(
-                v, a, s.classes, s.choose_width, hidden=s.choose_hidden, hide=s.drop_features
-            )
+            wide, hide = s.choose_hidden, s.drop_features
+            self.saliency = AVTeST(v, a, s.classes, s.choose_width, hidden=wide, hide=hide)
         side = s.cells or self.encode_picture.map_side(s.glance_side)
         self.attention = build_aespa(s.switches.aim_form, v, a, side, width=s.aim_width, hidden=s.aim_hidden)
         if s.switches.masked_form == "m2" and isinstance(self.attention, TransformerAESPA):
             self.hidden_cells = CellsHidden(s.aim_width)
-        self.policy: RecurrentPolicy | HeatmapPolicy
-        if s.policy == "recurrent":
-            self.policy = RecurrentPolicy(v, side, hidden=s.policy_width)
-        else:
-            self.policy = HeatmapPolicy(v, side)
+        recurrent = RecurrentPolicy(v, side, hidden=s.policy_width) if s.policy == "recurrent" else None
+        self.policy: RecurrentPolicy | HeatmapPolicy = recurrent or HeatmapPolicy(v, side)
         self.classifier = PrefixClassifier(
-            (v, a, near),
-            s.answer_width,
-            s.classes,
-            s.looks,
-            dropout=s.dropout,
-            rank=s.fusion_rank,
-            pool=s.answer_pool,
-        )
+            (v, a, near), s.answer_width, s.classes, s.looks,
+            dropout=s.dropout, rank=s.fusion_rank, pool=s.answer_pool,
+        )  # fmt: skip
         self.head_picture = AuxHead(v, s.classes, dropout=s.dropout)
         self.head_sound = AuxHead(a, s.classes, dropout=s.dropout)
         self.head_focus = AuxHead(near, s.classes, dropout=s.dropout)
+        by_space = s.familiar and s.labels == "one"
+        self.familiar = Familiar((v, a, near), s.classes, s.familiar) if by_space else None
         if s.switches.teacher == "fused":
             self.head_fused = AuxHead(v + a + near, s.classes, dropout=s.dropout)
         if s.labels == "several":
@@ -251,8 +247,8 @@ class AVGN(System):
 
     def answer(
         self, seen: Glimpse, saliency: Tensor, found: Looks, *, spend: Meter | Unmetered
-    ) -> tuple[Tensor, Tensor]:
-        """Scores after each look (B, K, C), of the prefix heads, and evidence (B, T, C).
+    ) -> tuple[Tensor, Tensor, Tensor | None]:
+        """Scores after each look (B, K, C), of the prefix heads, evidence (B, T, C), and ``how_known``.
 
         A video that shows nothing is answered by the sound head, its snippets weighted by saliency; one that
         neither shows nor sounds gets equal scores, 1 / C.
@@ -275,24 +271,32 @@ class AVGN(System):
         logits = torch.where(used.any(1)[:, None, None], logits, by_ear)
         closely = unordered(looked, order, seen.visible)
         ran = [(shown, seen.visible), (heard, seen.audible), (close, closely)]
-        return precise(logits, self.labels), mean_evidence(ran, self.labels)
+        known = how_known(self, seen, found, logits, spend=spend)
+        return precise(logits, self.labels), mean_evidence(ran, self.labels), known
 
     def decide(
         self, seen: Glimpse, saliency: Tensor, whole: Tensor, found: Looks, *, spend: Meter | Unmetered
     ) -> Decision:
         """``whole`` is the order (B, K), of which the first were found, as many as there are pictures."""
         order, looked = found.order, found.looked
-        prefix, evidence = self.answer(seen, saliency, found, spend=spend)
-        prefix = torch.cat([prefix, prefix[:, -1:].expand(-1, whole.shape[1] - order.shape[1], -1)], 1)
+        prefix, evidence, known = self.answer(seen, saliency, found, spend=spend)
+        after = torch.arange(whole.shape[1], device=order.device).clamp(max=order.shape[1] - 1)
+        prefix, known = prefix[:, after], None if known is None else known[:, after]
         boxes = found.boxes.masked_fill(~looked[..., None], torch.nan)
         placed = unordered(boxes, order, seen.visible, fill=torch.nan)
         closely = unordered(looked, order, seen.visible)
-        return Decision(prefix[:, -1].to(saliency), saliency, closely, whole, placed, evidence, prefix)
+        scores = prefix[:, -1].to(saliency)
+        return Decision(scores, saliency, closely, whole, placed, evidence, prefix, known)
 
     # ---- the two ways through ----
 
     def forward(self, clips: Clips, k: int) -> Decision:
         """The dense answer of ``k`` looks a video."""
+        seen, saliency, whole, found = self.look(clips, k)
+        return self.decide(seen, saliency, whole, found, spend=Unmetered())
+
+    def look(self, clips: Clips, k: int) -> tuple[Glimpse, Tensor, Tensor, Looks]:
+        """What is seen, its saliency (B, T), the order (B, K), and the ``k`` looks a video: dense."""
         self.check_clips(clips)
         free = Unmetered()
         seen = self.glance_clips(clips, clips.visible, clips.audible)
@@ -309,8 +313,10 @@ class AVGN(System):
             near = self.focus_clips(clips, boxes.flatten(0, 1), index)
             near = near.reshape(*order.shape, -1) * looked[..., None]
         used, logits = along(seen.visible, order), self.classifier(self.fuse(seen, order, near))
-        found = Looks(order, used, looked, boxes, near, logits)
-        return self.decide(seen, saliency, whole, found, spend=free)
+        return seen, saliency, whole, Looks(order, used, looked, boxes, near, logits)
+
+    def fit_familiar(self, batches: Iterable[Clips], k: int) -> None:  # noqa: D102
+        fit_familiar(self, batches, k)
 
     def glance_clips(self, clips: Clips, visible: Tensor, audible: Tensor) -> Glimpse:
         """Light features of all of a batch; what the masks (B, T) leave out is taken for missing."""

@@ -3,6 +3,7 @@
 glance_picture, glance_sound, focus: encoder and its auxiliary head     choose: learned vectors and AV-TeST
 hear: what AESPA keeps of the sounds     aim: AESPA and what the policy makes of each moment by itself
 recall: the policy's memory, a moment after the other     mix, answer: what a look says by itself, and then
+familiar: how near it lies to each class in training
 
 What each moment gives by itself is asked for all moments at once, so that the large matrices are read once.
 """
@@ -19,6 +20,7 @@ from torch import Tensor, nn
 from avglance.parts.fusion import TEMPERATURE
 from avglance.parts.meter import row_macs
 from avglance.parts.policy import RecurrentPolicy
+from avglance.systems.avgn_familiar import weight
 from avglance.systems.avgn_looks import ORDERS, random_corners
 from avglance.systems.graphs import Encoded, Exported, StageGraph
 from avglance.views import MEL_BANDS, MEL_FRAMES
@@ -193,6 +195,7 @@ def avgn_graphs(system: AVGN) -> Exported:
         "see": switches.see, "listen": switches.listens, "patch": switches.patch,
         "hear_aim": switches.hear_aim, "whole_video": system.attention.whole_video,
         "hear_choose": switches.hear_choose, "glance_pictures": s.glance_pictures,
+        "familiar": weight(system),
         "recurrent": isinstance(system.policy, RecurrentPolicy), "map": list(map.shape[1:]),
         "order": [] if switches.order == "saliency" else ORDERS[switches.order](T),
         "corners": random_corners(T).tolist() if switches.patch == "random" else [],
@@ -258,5 +261,8 @@ def _look_graphs(system: AVGN, picture: Tensor, sound: Tensor) -> dict[str, Stag
         "mixed": mix(*vectors.values()), "best": torch.zeros(ROWS, _known(system)),
         "step": torch.zeros(ROWS, dtype=torch.int64),
     }  # fmt: skip
+    if system.familiar is not None:
+        nearness = {"answer": row_macs(system.familiar, *(x[:1] for x in vectors.values()))}
+        graphs["familiar"] = StageGraph(system.familiar, vectors, ("nearness",), nearness)
     graphs["answer"] = StageGraph(Answer(system), inputs, ("logits", "next_best"), {"answer": whole - mixing})
     return graphs

@@ -168,6 +168,8 @@ class AVGNSettings:
         rate: learning rate at ``batch`` videos a step.
         encoder_rate: rate of the three encoders as a share of what they would have; 0 freezes them.
         batch: the batch that the rate is meant for.
+        familiar: axes of the space in which the looks of an answer are compared with those of training, so
+            that ``unknown`` can be said of what is unlike them (``avgn_known``); 0: no such space.
         labels: "one" teaches a softmax one drawn label of each video (the papers' way, whether it has one or
             several); "several" teaches a sigmoid for each class all of them. Scores are of the same kind.
         switches: what an ablation turns.
@@ -211,6 +213,7 @@ class AVGNSettings:
     rate: float = 2e-3
     encoder_rate: float = 1.0
     batch: int = 32
+    familiar: int = 0
     labels: Labels = "one"
     switches: AVGNSwitches = field(default_factory=AVGNSwitches)
 
@@ -253,10 +256,10 @@ class AVGNSettings:
         check_weights(self, "choose_hear", "choose_alone", "answer_hear")
         if self.cells is not None and self.cells < 1:
             raise ArgumentError(f"cells must be at least 1, got {self.cells}", where="AVGNSettings")
-        if self.fusion_rank < 0:
-            raise ArgumentError(
-                f"fusion_rank must be at least 0, got {self.fusion_rank}", where="AVGNSettings"
-            )
+        for name in ("fusion_rank", "familiar"):
+            if getattr(self, name) < 0:
+                what = f"{name} must be at least 0, got {getattr(self, name)}"
+                raise ArgumentError(what, where="AVGNSettings")
 
     @property
     def looks(self) -> int:
@@ -298,7 +301,7 @@ class AVGNSettings:
             aim_width=64, aim_hidden=128, answer_width=256, answer_pool="soft",
             train_looks=8,
             dropout=0.5, drop_features=0.5, drop_sound=0.3, drop_pictures=0.05,
-            optimiser="adamw", rate=1e-3, encoder_rate=0.0, batch=32,
+            optimiser="adamw", rate=1e-3, encoder_rate=0.0, batch=32, familiar=192,
             switches=AVGNSwitches(teacher="fused"),
         )  # fmt: skip
 

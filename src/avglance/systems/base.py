@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import itertools
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, Self
@@ -37,6 +37,8 @@ class Decision:
         evidence: mean probability of the heads that ran at the snippet, shape (B, T, C); 0 where none ran.
         prefix: scores after each look of the order, behind a video's last look those of that one, shape
             (B, K, C); None where a system answers once.
+        known: how known the answer after each look is, the higher the better, shape (B, K); None where the
+            system cannot say (``avgn_known``).
     """
 
     scores: Tensor
@@ -46,6 +48,7 @@ class Decision:
     boxes: Tensor
     evidence: Tensor
     prefix: Tensor | None = None
+    known: Tensor | None = None
 
 
 def behind(score: Tensor, visible: Tensor) -> Tensor:
@@ -185,6 +188,9 @@ class System(nn.Module):
     def in_halves(self, clips: Clips, k: int, halves: int) -> Decision:
         """The dense answer of ``k`` looks of which the first ``halves`` come after half of the glance."""
         raise NotImplementedError
+
+    def fit_familiar(self, batches: Iterable[Clips], k: int) -> None:
+        """Learns, after training, what ``k`` looks at the videos that trained it are like, or nothing."""
 
     def pictures(self, asked: int | None = None) -> int:
         """How many of the T pictures a video are decoded: as ``asked`` (0: all), or as its settings say.

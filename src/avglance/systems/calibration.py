@@ -22,6 +22,9 @@ Floats = NDArray[np.float64]
 LOST_SHARE = 0.03
 """Share of the right answers that may be called unknown."""
 COLDEST, HOTTEST = 0.05, 20.0
+KNOWN_SHARE = 0.02
+"""The same where the threshold is one of ``known``: two in a hundred become three on other backgrounds than
+those it was solved on (docs/results.md)."""
 SPLITS = (0.5, 0.25, 0.75, 0.0, 1.0)
 """How the lost share may be split between the two signs of the unknown, the default first."""
 
@@ -165,12 +168,15 @@ class Judgement:
         least_contrast: of the saliency, below which every answer is.
         thresholds: of a model of several labels a video: of each class, at which it is said, (C,); there are
             no least scores then, and an answer that reaches none of these is unknown.
+        least_known: of a model that can tell how known an answer is: below which it is called unknown, by the
+            number of looks as ``temperatures``, (1 .. K,); neither scores nor saliency are asked then.
     """
 
     temperatures: tuple[float, ...] = (1.0,)
     least_scores: tuple[float, ...] = ()
     least_contrast: float = -math.inf
     thresholds: tuple[float, ...] = ()
+    least_known: tuple[float, ...] = ()
 
     @property
     def labels(self) -> Labels:
@@ -187,11 +193,23 @@ class Judgement:
     def scores(self, scores: ArrayLike, looks: ArrayLike) -> Floats:
         """Calibrated scores (N, C) of answers that stand on so many looks (N,); by ear alone as they are."""
         count = np.asarray(looks, dtype=np.int64)
-        at = np.array(self.temperatures)[np.clip(count, 1, len(self.temperatures)) - 1]
+        at = _after(self.temperatures, count)
         return tempered(scores, np.where(count > 0, at, 1.0), self.labels)
 
-    def unknown(self, scores: ArrayLike, saliency: ArrayLike) -> NDArray[np.bool_]:
-        """Whether none of the classes is there, (N,), by calibrated scores (N, C) and logits (N, T)."""
+    def unknown(
+        self,
+        scores: ArrayLike,
+        saliency: ArrayLike,
+        known: ArrayLike | None = None,
+        looks: ArrayLike = 0,
+    ) -> NDArray[np.bool_]:
+        """Whether none of the classes is there, (N,), by calibrated scores (N, C) and logits (N, T).
+
+        Or by how ``known`` the answers are (N,), which stand on so many ``looks``, where that can be told.
+        """
+        if self.least_known and known is not None:
+            floor = _after(self.least_known, np.asarray(looks, dtype=np.int64))
+            return np.asarray(np.asarray(known, dtype=np.float64) < floor)
         given = np.asarray(scores, dtype=np.float64)
         if self.labels == "several":
             unsure = ~self.said(given).any(axis=1)
@@ -203,10 +221,12 @@ class Judgement:
 
     def as_card(self) -> dict[str, Any]:
         """Plain JSON; a threshold that nothing is below is null."""
-        finite = [None if math.isinf(v) else v for v in (self.least_contrast, *self.least_scores)]
+        finite = [_finite(v) for v in (self.least_contrast, *self.least_scores)]
         card: dict[str, Any] = {"temperature": list(self.temperatures), "least_contrast": finite[0]}
         if self.labels == "several":
             return card | {"threshold": list(self.thresholds)}
+        if self.least_known:
+            return card | {"least_score": [], "least_known": [_finite(v) for v in self.least_known]}
         return card | {"least_score": finite[1:]}
 
     @classmethod
@@ -233,14 +253,26 @@ class Judgement:
             floors = [-math.inf if v is None else float(v) for v in (found["least_contrast"], *found[name])]
             if not heat or not all(0 < t < math.inf for t in heat) or math.nan in floors:
                 raise ValueError("temperatures must be above 0")
-            if len(floors) != classes + 1:
+            known = tuple(-math.inf if v is None else float(v) for v in found.get("least_known", ()))
+            if any(math.isnan(v) for v in known):
+                raise ValueError("thresholds must be numbers")
+            if len(floors) != classes + 1 and not (known and len(floors) == 1 and not even):
                 raise ValueError(f"{len(floors) - 1} thresholds for {classes} classes")
             if even and not all(0 <= v <= 1 for v in floors[1:]):
                 raise ValueError("thresholds must be in 0..1")
         except (KeyError, TypeError, ValueError) as error:
             raise CheckpointError(f"its calibration cannot be read ({error!r})", where=where) from error
         limits = tuple(floors[1:])
-        return cls(heat, () if even else limits, floors[0], limits if even else ())
+        return cls(heat, () if even else limits, floors[0], limits if even else (), () if even else known)
+
+
+def _after(values: tuple[float, ...], looks: NDArray[np.int64]) -> Floats:
+    """Of values by the number of looks, those after so many: the last one stands for all beyond."""
+    return np.array(values, dtype=np.float64)[np.clip(looks, 1, len(values)) - 1]
+
+
+def _finite(value: float) -> float | None:
+    return None if math.isinf(value) else value
 
 
 def choose_floors(

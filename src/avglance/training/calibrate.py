@@ -6,7 +6,7 @@ there, ``unknown`` what saying so costs, ``exits`` the thresholds that let it st
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -17,11 +17,13 @@ from avglance import metrics
 from avglance.systems.base import System
 from avglance.systems.budget import look_macs
 from avglance.systems.calibration import (
+    KNOWN_SHARE,
     LOST_SHARE,
     Judgement,
     calibration_error,
     crossed,
     fit_temperature,
+    least,
     settle,
 )
 from avglance.systems.exits import HALVES, HALVES_LOST, ExitTable
@@ -31,6 +33,8 @@ from avglance.types import Labels
 
 LEAST_VIDEOS = 30
 """Held-out videos below which nothing is calibrated."""
+MOST_FITTED = 4000
+"""Videos that tell what training's looks are like: more of them tell no more."""
 ESTIMATOR = "top-1, 15 bins of equal mass, debiased; each half of the videos at the other half's temperature"
 Floats = NDArray[np.float64]
 
@@ -45,6 +49,7 @@ class Outcomes:
         truth: multi-hot, shape (N, C).
         offered: how many looks each video has to offer, shape (N,).
         looked: how many of them are close ones, at most, as its answer counts them, shape (N,).
+        known: how known the answer after each look is, shape (N, K); None where the system cannot say.
     """
 
     prefix: Floats
@@ -52,6 +57,7 @@ class Outcomes:
     truth: Floats
     offered: NDArray[np.int64]
     looked: NDArray[np.int64]
+    known: Floats | None = None
 
 
 @torch.no_grad()
@@ -73,12 +79,26 @@ def outcomes(system: System, batches: Batches, k: int, *, device: torch.device, 
                 found = system(clips, k)
             prefix = found.scores[:, None] if found.prefix is None else found.prefix
             there = clips.visible.sum(1).clamp(max=system.pictures())
-            tensors = prefix, found.saliency, clips.targets, there, found.looked.sum(1)
+            tensors = [prefix, found.saliency, clips.targets, there, found.looked.sum(1)]
+            tensors += [] if found.known is None else [found.known]
             rows.append(tuple(x.double().cpu().numpy() for x in tensors))
     finally:
         system.train(was_training)
-    prefix, saliency, truth, offered, looked = (np.concatenate(column) for column in zip(*rows, strict=True))
-    return Outcomes(prefix, saliency, truth, offered.astype(np.int64), looked.astype(np.int64))
+    prefix, saliency, truth, offered, looked, *known = (
+        np.concatenate(column) for column in zip(*rows, strict=True)
+    )
+    counts = offered.astype(np.int64), looked.astype(np.int64)
+    return Outcomes(prefix, saliency, truth, *counts, known[0] if known else None)
+
+
+def fit_familiar(system: System, training: Batches, k: int, *, device: torch.device) -> None:
+    """Lets a system learn what the videos that trained it are like; of many, evenly spread ones."""
+    count = len(training.indices)
+    at = np.unique(np.linspace(0, count - 1, min(count, MOST_FITTED)).round().astype(int))
+    batches = replace(training, indices=training.indices[at]).plain()
+    was_training = system.training
+    system.eval().fit_familiar((clips.to(device) for clips in batches), k)
+    system.train(was_training)
 
 
 def calibrate(
@@ -115,7 +135,11 @@ def card_entries(
     judge = Judgement(heat, thresholds=(EVEN,) * C if labels == "several" else ())
     given = _calibrated(judge, known, at)
     strange = None if examples is None else (_calibrated(judge, examples, at), examples.saliency)
-    judge = settle(heat, given, known.truth, known.saliency, examples=strange, labels=labels)
+    by_known = known.known is not None and labels == "one"
+    if by_known:
+        judge = Judgement(heat, least_known=_least_known(known, slice(None)))
+    else:
+        judge = settle(heat, given, known.truth, known.saliency, examples=strange, labels=labels)
     judges = _crossed_judges(given, known, strange, labels)
     raw = known.prefix[:, at]
     entries: dict[str, Any] = {
@@ -128,10 +152,12 @@ def card_entries(
             "estimator": ESTIMATOR,
         },
         "unknown": {
-            "share": LOST_SHARE,
-            "right_lost": _lost(given, known, judges),
+            "share": KNOWN_SHARE if by_known else LOST_SHARE,
+            "right_lost": _lost(given, known, judges, at),
             "examples": 0 if examples is None else len(examples.truth),
-            "recognised": None if strange is None else float(judge.unknown(*strange).mean()),
+            "recognised": None
+            if strange is None or examples is None
+            else float(_unknown(judge, strange[0], examples, at).mean()),
         },
     }
     if labels == "several":
@@ -180,20 +206,42 @@ def _crossed_judges(
     found = []
     for half in (0, 1):
         there = slice(1 - half, None, 2)
-        others = given[there], known.truth[there], known.saliency[there]
-        judge = settle((1.0,), *others, examples=strange, labels=labels)
+        if known.known is not None and labels == "one":
+            judge = Judgement(least_known=_least_known(known, there))
+        else:
+            others = given[there], known.truth[there], known.saliency[there]
+            judge = settle((1.0,), *others, examples=strange, labels=labels)
         found.append((slice(half, None, 2), judge))
     return found
 
 
-def _lost(given: Floats, known: Outcomes, judges: list[tuple[slice, Judgement]]) -> float | None:
+def _least_known(found: Outcomes, rows: slice) -> tuple[float, ...]:
+    """After each look how known an answer must be, at the cost of ``KNOWN_SHARE`` of the right ones, (K,)."""
+    assert found.known is not None  # the caller looked
+    floors = []
+    for j in range(found.prefix.shape[1]):
+        right = metrics.top_k_hits(found.prefix[rows, j], found.truth[rows], 1)
+        floors.append(least(found.known[rows, j][right], KNOWN_SHARE))
+    return tuple(floors)
+
+
+def _unknown(
+    judge: Judgement, given: Floats, found: Outcomes, at: int, rows: slice = slice(None)
+) -> NDArray[np.bool_]:
+    """Which answers after look number ``at`` + 1, of calibrated scores ``given``, are called unknown."""
+    known = None if found.known is None else found.known[rows, at]
+    looks = np.minimum(found.looked[rows], at + 1)
+    return judge.unknown(given[rows], found.saliency[rows], known, looks)
+
+
+def _lost(given: Floats, known: Outcomes, judges: list[tuple[slice, Judgement]], at: int) -> float | None:
     """Share of right answers called unknown, each half of the videos by the thresholds of the other half."""
     right = metrics.top_k_hits(given, known.truth, 1)
     if not right.any():
         return None
     lost = np.zeros(len(given), dtype=bool)
     for here, judge in judges:
-        lost[here] = judge.unknown(given[here], known.saliency[here])
+        lost[here] = _unknown(judge, given, known, at, here)
     return float(lost[right].mean())
 
 

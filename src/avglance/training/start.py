@@ -24,7 +24,7 @@ from avglance.systems.store import begin_from, save_model, weights_of
 from avglance.training import runfolder
 from avglance.training.batches import Batches, split
 from avglance.training.best import told
-from avglance.training.calibrate import calibrate
+from avglance.training.calibrate import calibrate, fit_familiar
 from avglance.training.draws import WEIGHTS, seed_of
 from avglance.training.features import ask_once, check_features
 from avglance.training.labels import follow_labels
@@ -354,6 +354,7 @@ def _write_report(loop: Loop, card: dict[str, Any]) -> None:
 
 def _finish(loop: Loop, dataset: Dataset, said: dict[str, Any]) -> bool:
     """Writes the model folder of a run that came to its end; True."""
+    fit_familiar(loop.system, loop.training, loop.k, device=loop.team.device)
     measured: dict[str, float] = {"span_threshold": UNMEASURED_THRESHOLD}
     metrics: dict[str, Any] = {}
     found: dict[str, Any] = {}
