@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import json
 import shlex
+import subprocess
 import sys
 from pathlib import Path
 
@@ -214,6 +215,28 @@ def test_videos_and_ways_are_checked_before_any_work(made, tmp_path, monkeypatch
         performance.main(["answers", "--folder", str(tmp_path)])
 
 
+def test_a_model_in_8_bits_is_made_from_videos_that_trained_it(made, tmp_path, monkeypatch) -> None:
+    answers, asked = made["performance_answers"], []
+
+    def run(words, **_):
+        asked.append(words)
+        out = Path(words[words.index("--out") + 1])
+        out.mkdir() if "export" in words else out.write_text(json.dumps(evaluation(20)))
+        return subprocess.CompletedProcess(words, 0)
+
+    way = (answers.INT8, "auto")
+    with pytest.raises(SystemExit, match="wants videos that trained the model"):
+        answers.evaluated("clips", tmp_path / "t.csv", tmp_path, way)
+    monkeypatch.setattr(answers.subprocess, "run", run)
+    seen = [tmp_path / f"{n}.mp4" for n in range(answers.SEEN)]
+    answers.evaluated("clips", tmp_path / "t.csv", tmp_path, way, seen=seen)
+    export, evaluate = asked
+    assert export[-answers.SEEN :] == [str(path) for path in seen]
+    assert evaluate[3:5] == ["eval", str(tmp_path / "int8_avgn_mobile.ucf7")]
+    assert evaluate[evaluate.index("--runtime") + 1] == "onnx"
+    assert "--precision" not in evaluate
+
+
 def test_kinds_of_videos_that_are_not_given_stay_as_kept(made, tmp_path, monkeypatch) -> None:
     performance, answers = made["performance"], made["performance_answers"]
     (tmp_path / "dataset.json").write_text("{}")
@@ -227,7 +250,7 @@ def test_kinds_of_videos_that_are_not_given_stay_as_kept(made, tmp_path, monkeyp
         performance.main(words + (["--ways", "bf16,auto"] if name == "splices" else []))
     part = json.loads(kept.read_text())["parts"]["answers"]
     assert {name: len(kind["rows"]) for name, kind in part["kinds"].items()} == {
-        "glanceworld": 6,
+        "glanceworld": len(answers.WAYS),
         "splices": 2,
     }
     command = "python benchmarks/performance.py answers --data"
