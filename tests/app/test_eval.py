@@ -8,6 +8,7 @@ import subprocess
 import sys
 
 import pytest
+from tests.conftest import need
 
 from avglance.app import cli
 from avglance.app import eval as command
@@ -313,3 +314,34 @@ def test_another_grid_is_told_in_the_table_and_kept(world, model, tmp_path, caps
         assert row["frames_delivered"] == row["pictures"] < row["on_keyframes"] == 16
     assert cli.main([*words, "--cache", str(tmp_path / "cache")]) == 2
     assert "--grid and --rough are for files" in capsys.readouterr().err
+
+
+def test_graphs_have_the_figures_of_the_system(world, model, tmp_path, capsys):
+    need("onnx")
+    need("onnxruntime")
+    graphs = tmp_path / "graphs"
+    assert cli.main(["export", str(model), "--out", str(graphs)]) == 0
+    found = {}
+    for by in ("torch", "onnx"):
+        words = ["eval", str(graphs), str(world), "--budget", "3", "--runtime", by, "--quiet"]
+        assert cli.main([*words, "--out", str(tmp_path / f"{by}.json"), "--json"]) == 0
+        found[by] = json.loads((tmp_path / f"{by}.json").read_text())
+    one, other = found["torch"], found["onnx"]
+    assert (other["runtime"], other["computed"], other["device"]) == ("onnx", "float32", "cpu")
+    assert "runtime" not in one
+    assert other["command"].endswith("--budget 3 --batch 16 --runtime onnx")
+    for name in ("top1", "moment_recall", "gmacs", "videos", "model", "data"):
+        assert one[name] == other[name], name
+    for a, b in zip(one["rows"], other["rows"], strict=True):
+        assert [m["snippet"] for m in a["moments"]] == [m["snippet"] for m in b["moments"]]
+    capsys.readouterr()
+    told = ["eval", str(graphs), str(world), "--runtime", "onnx", "--quiet"]
+    for words, message in (  # an exit code of 4: the model is at fault
+        ([*told, "--tell", "moments"], "cannot be told where to look"),
+        ([*told, "--uniform"], "cannot be told where to look"),
+        ([*told, "--precision", "bf16"], "computes in float32"),
+        ([*told, "--device", "cuda"], "computes on the CPU"),
+        (["eval", str(model), str(world), "--runtime", "onnx"], "no model folder with graphs"),
+    ):
+        assert cli.main(words) == (4 if words[1] == str(model) else 2), words
+        assert message in capsys.readouterr().err
