@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -28,10 +29,19 @@ def plain(random_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def brief(plain: Path, random_model: Path, clip: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def clips(clip: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of as many files as it takes."""
+    folder = tmp_path_factory.mktemp("clips")
+    for n in range(FILES):
+        shutil.copyfile(clip, folder / f"{n}.mp4")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def brief(plain: Path, random_model: Path, clips: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The same model with its encoders in 8 bits."""
     out = tmp_path_factory.mktemp("brief") / "b"
-    assert cli.main(["export", str(random_model), "--out", str(out), "--int8", *[str(clip)] * FILES]) == 0
+    assert cli.main(["export", str(random_model), "--out", str(out), "--int8", str(clips)]) == 0
     return out
 
 
@@ -75,12 +85,10 @@ def test_an_answer_says_that_it_is_from_8_bits(brief: Path, clip: Path, capsys) 
     )  # its weights are whole
 
 
-def test_how_many_labels_stay_is_told(
-    random_model: Path, clip: Path, tmp_path: Path, capsys, terminal
-) -> None:
+def test_how_many_labels_stay_is_told(random_model: Path, clips: Path, tmp_path: Path, capsys) -> None:
     need("onnx")
-    words = ["export", str(random_model), "--out", str(tmp_path / "x"), "--check", "--int8"]
-    assert cli.main([*words, *[str(clip)] * FILES]) == 0
+    words = ["export", str(random_model), "--out", str(tmp_path / "x"), "--check", "--int8", str(clips)]
+    assert cli.main(words) == 0
     told = json.loads(capsys.readouterr().out)
     assert told["int8"]["files"] == FILES
     assert 0 <= told["int8"]["same"] <= FILES
@@ -89,32 +97,47 @@ def test_how_many_labels_stay_is_told(
 
 @pytest.mark.parametrize(
     ("files", "message"),
-    [(["clip"] * (FILES - 1), "files say too little"), ([*["clip"] * FILES, "none.mp4"], "no such file")],
+    [
+        (["0.mp4"] * FILES, "1 files say too little"),
+        ([f"{n}.mp4" for n in range(FILES - 1)], "files say too little"),
+        ([f"{n}.mp4" for n in range(FILES + 1)], "there is no such file"),
+        (["empty"], "there is no file in it"),
+    ],
 )
 def test_what_cannot_be_measured_is_refused_and_nothing_is_written(
-    random_model: Path, clip: Path, tmp_path: Path, capsys, files: list[str], message: str
+    random_model: Path, clips: Path, tmp_path: Path, capsys, files: list[str], message: str
 ) -> None:
     need("onnx")
-    out = tmp_path / "x"
-    named = [str(clip if name == "clip" else tmp_path / name) for name in files]
-    assert cli.main(["export", str(random_model), "--out", str(out), "--int8", *named]) != 0
+    (tmp_path / "empty").mkdir()
+    named = [str(tmp_path / name if name == "empty" else clips / name) for name in files]
+    assert cli.main(["export", str(random_model), "--out", str(tmp_path / "x"), "--int8", *named]) == 2
     assert message in capsys.readouterr().err
-    assert not list(tmp_path.iterdir())
+    assert [path.name for path in tmp_path.iterdir()] == ["empty"]
+
+
+def test_a_file_that_is_none_is_named_and_nothing_is_written(
+    random_model: Path, clips: Path, tmp_path: Path, capsys
+) -> None:
+    need("onnx")
+    (tmp_path / "bad.mp4").write_text("this is no video, " * 50)
+    words = ["export", str(random_model), "--out", str(tmp_path / "x"), "--int8", str(clips)]
+    assert cli.main([*words, str(tmp_path / "bad.mp4")]) == 3
+    assert "bad.mp4" in capsys.readouterr().err
+    assert not (tmp_path / "x").exists()
 
 
 def test_an_encoder_that_is_given_nothing_is_named(
     random_model: Path, make_clip, tmp_path: Path, capsys
 ) -> None:
     need("onnx")
-    mute = make_clip(tmp_path / "mute.mp4", sound=False)
-    words = ["export", str(random_model), "--out", str(tmp_path / "x"), "--int8", *[str(mute)] * FILES]
-    assert cli.main(words) == 2
+    mute = [str(make_clip(tmp_path / f"{n}.mp4", sound=False)) for n in range(FILES)]
+    assert cli.main(["export", str(random_model), "--out", str(tmp_path / "x"), "--int8", *mute]) == 2
     assert "given nothing" in capsys.readouterr().err
     assert not (tmp_path / "x").exists()
 
 
 def test_an_encoder_that_does_not_bear_it_stays_as_it_was(
-    plain: Path, random_model: Path, clip: Path, tmp_path: Path, capsys, monkeypatch, terminal
+    plain: Path, random_model: Path, clips: Path, tmp_path: Path, capsys, monkeypatch, terminal
 ) -> None:
     right = quantise.cosine
 
@@ -122,7 +145,7 @@ def test_an_encoder_that_does_not_bear_it_stays_as_it_was(
         return 0.5 if graph.name == "glance_sound" else right(graph, made, rows)
 
     monkeypatch.setattr(quantise, "cosine", cosine)
-    words = ["export", str(random_model), "--int8", *[str(clip)] * FILES]
+    words = ["export", str(random_model), "--int8", str(clips)]
     monkeypatch.setattr("sys.stdout", terminal)
     assert cli.main([*words, "--out", str(tmp_path / "x")]) == 0
     assert "glance_sound stays as it is: cosine 0.500" in terminal.text
@@ -136,6 +159,14 @@ def test_an_encoder_that_does_not_bear_it_stays_as_it_was(
     assert not (tmp_path / "y").exists()
 
 
+def test_vectors_of_nothing_are_alike() -> None:
+    one, other = (
+        np.array([[0.0, 0.0], [1.0, 0.0], [1.0, 1.0]]),
+        np.array([[0.0, 0.0], [0.0, 1.0], [2.0, 2.0]]),
+    )
+    np.testing.assert_allclose(quantise._cosines(one, other), [1, 0, 1])
+
+
 def test_rows_are_spread_over_a_call() -> None:
     rows = {"a": np.arange(10), "b": np.arange(10, 20)}
     some = quantise._some(rows, 4)
@@ -145,7 +176,6 @@ def test_rows_are_spread_over_a_call() -> None:
 
 def test_graphs_in_8_bits_that_are_not_there_are_refused(brief: Path, tmp_path: Path) -> None:
     import hashlib
-    import shutil
 
     folder = shutil.copytree(brief, tmp_path / "forged")
     told = json.loads((folder / "graphs.json").read_text()) | {"int8": ["other"]}

@@ -174,16 +174,20 @@ def test_a_judgement_comes_back_from_its_card():
     card = json.loads(json.dumps(judge.as_card(), allow_nan=False))
     assert Judgement.from_card(card, 2) == judge
     assert Judgement.from_card(None, 2) == Judgement()
-    judge = Judgement((0.5, 0.7), least_known=(3.0, -math.inf))
+    judge = Judgement((0.5, 0.7), (0.1, 0.2), least_known=(3.0, -math.inf))
     card = json.loads(json.dumps(judge.as_card(), allow_nan=False))
     assert Judgement.from_card(card, 2) == judge
 
 
 def test_how_known_an_answer_is_stands_in_for_scores_and_saliency():
-    judge, scores, saliency = Judgement(least_known=(3.0, 5.0)), np.full((4, 2), 0.5), np.zeros((4, 8))
-    said = judge.unknown(scores, saliency, [2.9, 3.1, 4.9, math.inf], [1, 1, 7, 0])
-    assert said.tolist() == [True, False, True, False]  # by ear alone nothing is known to be strange
-    assert not judge.unknown(scores, saliency).any()
+    judge = Judgement(least_scores=(0.6, 0.6), least_known=(3.0, 5.0))
+    scores, saliency = (
+        np.array([[0.5, 0.5], [0.5, 0.5], [0.9, 0.1], [0.5, 0.5], [0.9, 0.1]]),
+        np.zeros((5, 8)),
+    )
+    said = judge.unknown(scores, saliency, [2.9, 3.1, 4.9, math.inf, math.inf], [1, 1, 7, 0, 0])
+    assert said.tolist() == [True, False, True, True, False]  # by ear alone scores are asked
+    assert judge.unknown(scores, saliency).tolist() == [True, True, False, True, False]
 
 
 @pytest.mark.parametrize(
@@ -196,9 +200,9 @@ def test_how_known_an_answer_is_stands_in_for_scores_and_saliency():
         {"temperature": [1.0], "least_contrast": "x", "least_score": [0.1, 0.2]},
         {"temperature": [1.0], "least_contrast": 0.1, "least_score": [0.1]},
         {"temperature": [1.0], "least_contrast": None, "least_score": []},
-        {"temperature": [1.0], "least_contrast": None, "least_score": [], "least_known": ["x"]},
-        {"temperature": [1.0], "least_contrast": None, "least_score": [], "least_known": 3},
-        {"temperature": [1.0], "least_contrast": None, "least_score": [], "least_known": [math.nan]},
+        {"temperature": [1.0], "least_contrast": None, "least_score": [0.1, 0.2], "least_known": ["x"]},
+        {"temperature": [1.0], "least_contrast": None, "least_score": [0.1, 0.2], "least_known": 3},
+        {"temperature": [1.0], "least_contrast": None, "least_score": [0.1, 0.2], "least_known": [math.nan]},
     ],
 )  # fmt: skip
 def test_a_card_with_another_calibration_is_refused(card):

@@ -13,7 +13,7 @@ import torch
 from tests.training.worlds import NANO, Colour
 
 from avglance.errors import DataError
-from avglance.systems import avgn_familiar, build, settings_of
+from avglance.systems import build, settings_of
 from avglance.systems.avgn import AVGN
 from avglance.systems.avgn_settings import AVGNSwitches
 from avglance.systems.calibration import KNOWN_SHARE, LOST_SHARE, Judgement
@@ -82,13 +82,23 @@ def test_who_can_tell_how_known_an_answer_is_goes_by_that_alone():
     judge = Judgement.from_card(json.loads(json.dumps(entries["calibration"], allow_nan=False)), 5)
     assert len(judge.least_known) == 4
     assert np.diff(judge.least_known).min() > 0.5  # each look has a threshold of its own
-    assert (judge.least_scores, judge.least_contrast) == ((), -np.inf)
+    assert len(judge.least_scores) == 5  # for answers by ear alone
     assert entries["unknown"]["share"] == KNOWN_SHARE
     assert entries["unknown"]["recognised"] > 0.9
     assert 0 < entries["unknown"]["right_lost"] < 0.05
     for j in range(4):
         right = found.prefix[:, j].argmax(1) == found.truth.argmax(1)
         assert (known[right, j] < judge.least_known[j]).mean() <= KNOWN_SHARE
+
+
+def test_what_could_not_be_measured_is_not_said():
+    """Enough right answers for a threshold of all, too few for one of each half; none by ear alone."""
+    found = replace(planted(60), known=np.random.default_rng(6).normal(0, 1, (60, 4)))
+    card = card_entries(found, None, 4, (0, 1))
+    assert None not in card["calibration"]["least_known"]
+    assert card["unknown"]["right_lost"] is None
+    deaf = replace(found, known=np.full((60, 4), np.inf))
+    assert card_entries(deaf, None, 4, (0, 1))["calibration"]["least_known"] == [None] * 4
 
 
 def test_a_system_learns_what_its_training_was_like(cache, monkeypatch):
@@ -99,8 +109,7 @@ def test_a_system_learns_what_its_training_was_like(cache, monkeypatch):
     assert not system.familiar.axes.any()
     before = {name: x.clone() for name, x in system.state_dict().items() if "familiar" not in name}
     own = Batches(seen, np.arange(5), 2)
-    monkeypatch.setattr(avgn_familiar, "SURE", 0.0)  # untrained, it is sure of nothing
-    fit_familiar(system.train(), own, 2, device=CPU)
+    fit_familiar(system.train(), own, 2, device=CPU)  # untrained it is sure of nothing: the best looks count
     assert system.training
     assert system.familiar.axes.any()
     assert all(torch.equal(x, before[name]) for name, x in system.state_dict().items() if name in before)

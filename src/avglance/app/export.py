@@ -68,9 +68,8 @@ def run(args: argparse.Namespace) -> int:
     from avglance.systems.graphs import onnx_bytes, take_apart
     from avglance.systems.store import load_model
 
-    folder, files = find_model(args.model), None if args.int8 is None else list(expand(args.int8))
-    if files is not None:
-        check_files(files)
+    folder = find_model(args.model)
+    files = None if args.int8 is None else check_files(list(expand(args.int8)))
     out = args.out or Path(f"{folder.resolve().name}-{args.to}")
     check_free(out, args.force)
     loaded = load_model(folder)

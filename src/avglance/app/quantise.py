@@ -25,7 +25,9 @@ from avglance.runtime.whole import made_whole
 from avglance.views import FileView
 
 MOST_ROWS = 384
-"""Rows of each graph that are kept: all of the first files would be no more of the others."""
+"""Rows of each graph that are kept, evenly of all files."""
+MOST_FILES = 192
+"""Files that are asked, evenly of those named: more of them say no more."""
 LEAST_FILES = 8
 """Below it what is met says little of what is not."""
 LEAST_COSINE = 0.98
@@ -61,19 +63,22 @@ class Brief:
     files: int
 
 
-def check_files(files: Sequence[Path]) -> None:
-    """Refuse too few files, and those that are not there, before any work.
+def check_files(files: Sequence[Path]) -> list[Path]:
+    """The files to be asked, each once; too few of them, and those that are not there, before any work.
 
     Raises:
         ArgumentError: there are too few, or one is not there.
     """
-    if len(files) < LEAST_FILES:
-        what = f"{len(files)} files say too little of what the encoders will be given"
-        raise ArgumentError(what, where="--int8", hint=f"name {LEAST_FILES} or more, of all classes")
     for file in files:
         if not file.is_file():
-            hint = "name videos, or folders that hold them"
-            raise ArgumentError("there is no such file", where=str(file), hint=hint)
+            what = "there is no file in it" if file.is_dir() else "there is no such file"
+            raise ArgumentError(what, where=str(file), hint="name videos, or folders that hold them")
+    each = list({file.resolve(): file for file in files}.values())
+    if len(each) < LEAST_FILES:
+        what = f"{len(each)} files say too little of what the encoders will be given"
+        raise ArgumentError(what, where="--int8", hint=f"name {LEAST_FILES} or more, of all classes")
+    at = np.unique(np.linspace(0, len(each) - 1, min(len(each), MOST_FILES)).round().astype(int))
+    return [each[n] for n in at.tolist()]
 
 
 def seen_in(loaded: LoadedGraphs, files: Sequence[Path]) -> Seen:
@@ -170,8 +175,9 @@ def cosine(plain: Graph, made: bytes, rows: Sequence[dict[str, NDArray[Any]]]) -
 def _cosines(one: NDArray[Any], other: NDArray[Any]) -> NDArray[np.float64]:
     """Of each row."""
     a, b = (x.reshape(len(x), -1).astype(np.float64) for x in (one, other))
-    size = np.linalg.norm(a, axis=1) * np.linalg.norm(b, axis=1)
-    return np.asarray((a * b).sum(axis=1) / np.maximum(size, 1e-30))
+    sizes = np.linalg.norm(a, axis=1), np.linalg.norm(b, axis=1)
+    found = (a * b).sum(axis=1) / np.maximum(sizes[0] * sizes[1], 1e-30)
+    return np.asarray(np.where((sizes[0] == 0) & (sizes[1] == 0), 1.0, found))
 
 
 def _batches(calls: Sequence[dict[str, NDArray[Any]]]) -> Iterator[dict[str, NDArray[Any]]]:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from avglance.app.precision import Asked, prepare
 from avglance.errors import ArgumentError, MissingExtra
-from avglance.runtime import BY, By, Decision, Host, LoadedGraphs, has_graphs, load_graphs
+from avglance.runtime import BY, By, Decision, Host, LoadedGraphs, has_graphs, load_graphs, reads_graphs
 from avglance.runtime.choosing import softmax
 from avglance.runtime.openvino_session import computes_briefly
 from avglance.views import Bill, FileView
@@ -71,7 +71,8 @@ def find_runtime(
             return by
     has_torch, graphs = find_spec("torch") is not None, has_graphs(folder)
     for_gpu = device == "auto" and has_torch and which("nvidia-smi") is not None
-    if runtime == "auto" and graphs and on_cpu and not for_gpu and not brief:
+    old = has_torch and not reads_graphs(folder)  # torch reads what the graphs were made from
+    if runtime == "auto" and graphs and on_cpu and not for_gpu and not brief and not old:
         return "onnx"
     if not has_torch:
         hint = "pip install 'avglance[torch]'"

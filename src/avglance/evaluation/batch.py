@@ -159,13 +159,13 @@ def _told(batch: Batch, files: FileView | CachedView, k: int) -> Steering:
 
 def _arrays(decision: Decision | HostDecision, judge: Judgement) -> _Arrays:
     scores, saliency, boxes, evidence = (
-        torch.as_tensor(x).double().cpu()
+        torch.as_tensor(x).cpu().double()
         for x in (decision.scores, decision.saliency, decision.boxes, decision.evidence)
     )
     looked = torch.as_tensor(decision.looked).cpu().numpy()
     looks = looked.sum(axis=1)
     judged = judge.scores(scores.numpy(), looks)
-    known = None if decision.known is None else torch.as_tensor(decision.known)[:, -1].double().cpu().numpy()
+    known = None if decision.known is None else torch.as_tensor(decision.known)[:, -1].cpu().double().numpy()
     return _Arrays(
         scores=judged,
         saliency=saliency.softmax(dim=1).numpy(),

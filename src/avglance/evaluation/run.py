@@ -25,6 +25,7 @@ from avglance.evaluation.batch import STEERING, TELLING, Batch, Control, Looks, 
 from avglance.evaluation.controls import shared_labels, sound_donors
 from avglance.evaluation.summary import Run, summarise
 from avglance.runtime import Host
+from avglance.systems.base import System
 from avglance.systems.calibration import Judgement
 from avglance.systems.store import saw
 from avglance.types import Failure, Stopping
@@ -138,9 +139,7 @@ def evaluate(
         budget, batch, control, limit, workers, seed, words, precision, rough, glance_pictures
     )
     _check_reading(grid, cache, rough=rough)
-    system = model.system
-    if not isinstance(system, Host):
-        system = system.eval() if device is None else system.eval().to(torch.device(device))
+    system = placed(model.system, device)
     most = min(system.max_k, system.pictures(glance_pictures))
     k = system.check_budget(min(DEFAULT_MOMENTS, most) if budget is None else budget)
     records, classes = dataset.records[:limit], tuple(model.classes)
@@ -201,6 +200,19 @@ def evaluate(
             },
         )
     )
+
+
+def placed(system: System | Host, device: str | torch.device | None) -> System | Host:
+    """The system on a device (None: where it is), ready to answer.
+
+    Raises:
+        ArgumentError: graphs do not compute there.
+    """
+    if not isinstance(system, Host):
+        return system.eval() if device is None else system.eval().to(torch.device(device))
+    if device is not None and torch.device(device).type != "cpu":
+        raise ArgumentError(f"graphs compute on the CPU, not on {device}", where="evaluate")
+    return system
 
 
 def _check_reading(grid: Grid | None, cache: Cache | None, *, rough: bool) -> None:

@@ -75,7 +75,7 @@ class Bytes:
         return self
 
     def close(self) -> None:
-        """Let go of the file, once a user; more often is safe."""
+        """Let go of the file: once by each user, or it is closed under another one."""
         with self._lock:
             self._users -= 1
             last = self._users <= 0

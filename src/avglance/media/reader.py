@@ -23,7 +23,7 @@ from avglance.media.pictures import PictureTrack
 from avglance.media.shots import Shot
 from avglance.media.side import BESIDE, open_side
 from avglance.media.sound import SoundPiece, SoundTrack
-from avglance.media.source import open_media, opening_again, show
+from avglance.media.source import close_quietly, open_media, opening_again, show
 from avglance.media.spent import Spent
 from avglance.media.tail import Ends, all_packets, true_ends
 from avglance.media.upright import fit_inside, to_rgb
@@ -98,8 +98,7 @@ class VideoReader:
                     limits=self.limits, threads=threads, spent=self._spent, **how,
                 )  # fmt: skip
             except BaseException:
-                if again is not None:
-                    again().close()
+                close_quietly(again)
                 raise
             box = None if again is None else again()
         if side is not None:

@@ -23,6 +23,7 @@ from avglance.media.spent import Spans, Spent
 _PREROLL_S = 0.5  # decoded before what is asked for: codecs need a few packets to settle after a seek
 _SHORT_PREROLL_S = 0.1  # of plain AAC, which needs the packet before and no other
 _LC_SAMPLES = 1024  # of a packet of it
+_LC_RATE = 32_000  # below it AAC may be half of a sound that is made whole later (SBR), and says plain
 # Timestamps that leave the count of samples by more than this, and do not come back to it, are right: clocks
 # that disagree by a thousandth would be apart by seconds after an hour. Those that come back only jitter.
 _DRIFT_S = 0.003
@@ -326,7 +327,7 @@ class SoundTrack:
 
 def _preroll_s(codec: Any) -> float:
     """How long before what is asked for decoding begins."""
-    if codec.name != "aac" or codec.profile != "LC" or not codec.sample_rate:
+    if codec.name != "aac" or codec.profile != "LC" or (codec.sample_rate or 0) < _LC_RATE:
         return _PREROLL_S
     return min(max(_SHORT_PREROLL_S, 3 * _LC_SAMPLES / int(codec.sample_rate)), _PREROLL_S)
 

@@ -78,6 +78,13 @@ def opening_again(
     return coming.result
 
 
+def close_quietly(again: Callable[[], Any] | None) -> None:
+    """Let go of what ``opening_again`` opens, where another error is told already."""
+    if again is not None:
+        with suppress(Exception):
+            again().close()
+
+
 def _settings(limits: Limits) -> dict[str, Any]:
     """How libav opens a file."""
     return {

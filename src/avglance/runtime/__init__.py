@@ -10,6 +10,7 @@ from avglance.runtime.folder import (
     Manifest,
     has_graphs,
     read_graphs,
+    reads_graphs,
     write_graphs,
 )
 from avglance.runtime.graph import BY, By
@@ -29,6 +30,7 @@ __all__ = [
     "has_graphs",
     "load_graphs",
     "read_graphs",
+    "reads_graphs",
     "share",
     "write_graphs",
 ]

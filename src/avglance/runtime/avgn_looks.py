@@ -118,7 +118,7 @@ class Walk:
                 at = order[looked]
                 (nearness[looked],) = host.run(
                     "familiar", "answer", bill, rows, picture=self.seen.picture[rows, at],
-                    sound=self.seen.sound[rows, at], near=near[looked],
+                    sound=self.seen.sound[rows, at], near=near[looked], audible=self.seen.audible[rows, at],
                 )  # fmt: skip
         return Looks(used, looked, boxes, close, nearness, logits)
 

@@ -86,6 +86,15 @@ def has_graphs(folder: Path) -> bool:
     return (folder / GRAPHS).is_file()
 
 
+def reads_graphs(folder: Path) -> bool:
+    """Whether a folder holds graphs in the form that this version reads."""
+    try:
+        found = json.loads((folder / GRAPHS).read_bytes())
+    except (OSError, ValueError):
+        return False
+    return isinstance(found, dict) and found.get("format") == FORMAT
+
+
 def write_graphs(folder: Path, manifest: Manifest, graphs: Mapping[str, bytes]) -> None:
     """Writes the manifest and the graphs (by its names) into a model folder that is being made."""
     for name, entry in manifest.graphs.items():

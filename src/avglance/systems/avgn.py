@@ -105,8 +105,7 @@ class AVGN(System):
         self.head_picture = AuxHead(v, s.classes, dropout=s.dropout)
         self.head_sound = AuxHead(a, s.classes, dropout=s.dropout)
         self.head_focus = AuxHead(near, s.classes, dropout=s.dropout)
-        by_space = s.familiar and s.labels == "one"
-        self.familiar = Familiar((v, a, near), s.classes, s.familiar) if by_space else None
+        self.familiar = Familiar((v, a, near), s.classes, s.familiar) if s.compares else None
         if s.switches.teacher == "fused":
             self.head_fused = AuxHead(v + a + near, s.classes, dropout=s.dropout)
         if s.labels == "several":

@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 
 WEIGHT, RANK = 0.14, 192
 """What a nat of distance weighs beside one of the logits, in a space of so many axes."""
-SURE = 0.9
-"""From this score of its class on, a look of training shows it."""
+SURE, LEAST = 0.9, 8
+"""From this score of its class on, a look of training shows it; the best of a class do, up to so many."""
 
 
 def weight(system: AVGN) -> float:
@@ -44,8 +44,9 @@ def how_known(
     """
     if system.familiar is None:
         return None
-    looked, vectors = found.looked, [along(x, found.order) for x in (seen.picture, seen.sound)]
-    rows = [x[looked] for x in (*vectors, found.near)]
+    looked, order = found.looked, found.order
+    parts = along(seen.picture, order), along(seen.sound, order), found.near, along(seen.audible, order)
+    rows = [x[looked] for x in parts]
     near = spend.run("answer", system.familiar, *rows, rows=looked.nonzero()[:, 0])
     best = spread(near, looked).masked_fill(~looked[..., None], -torch.inf).cummax(1).values  # (B, K, C)
     said = best.gather(2, logits.argmax(2, keepdim=True))[..., 0]
@@ -55,26 +56,36 @@ def how_known(
 
 @torch.no_grad()
 def fit_familiar(system: AVGN, batches: Iterable[Clips], k: int) -> None:
-    """Sets the space by ``k`` looks at each of the videos that trained a system, where it has one."""
-    if system.familiar is None:
+    """Sets the space by ``k`` looks at each of the videos that trained a system, where it has one.
+
+    A class is told by the looks that show it by themselves; where these are few, by those that do so best.
+    """
+    found = [] if system.familiar is None else [looks_at(system, clips, k) for clips in batches]
+    if system.familiar is None or not found:
         return
-    found = [looks_at(system, clips, k) for clips in batches]
-    x, y = (torch.cat(part) for part in zip(*found, strict=True))
-    if bool((y >= 0).any()):
-        system.familiar.fit(x, y)
+    x, audible, y, shown = (torch.cat(part) for part in zip(*found, strict=True))
+    kept = y < 0
+    for c in range(system.classes):
+        of_class = (y == c).nonzero()[:, 0]
+        sure = int((shown[of_class] > SURE).sum())
+        best = shown[of_class].argsort(descending=True)[: max(sure, LEAST)]
+        kept[of_class[best]] = True
+    system.familiar.fit(x[kept], y[kept], audible[kept])
 
 
-def looks_at(system: AVGN, clips: Clips, k: int) -> tuple[Tensor, Tensor]:
-    """``directions`` of the looks at clips (N, D), and of each the class that it shows or -1, (N,).
+def looks_at(system: AVGN, clips: Clips, k: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """The looks at clips: ``directions`` (N, D), whether there is sound, the video's class, its score.
 
-    Looks at videos of a class that do not show it are left out; -1 are those at videos of none.
+    The class is -1 where the video shows none; of several the one that the look shows best. The score is that
+    of the look by itself. All on the processor.
     """
     seen, _, _, found = system.look(clips, k)
-    vectors = [along(x, found.order) for x in (seen.picture, seen.sound)]
-    x = directions(*(v[found.looked] for v in (*vectors, found.near)))
-    said = system.classifier(system.fuse(seen, found.order, found.near).flatten(0, 1)[:, None])
-    said = said[:, 0].unflatten(0, found.looked.shape)[found.looked].softmax(-1)  # each look by itself
-    targets = clips.targets[found.looked.nonzero()[:, 0]].to(said)
-    shows, none = (said * targets).sum(1) > SURE, targets.sum(1) == 0
-    y = torch.where(none, -1, (said * targets).argmax(1))
-    return x[shows | none], y[shows | none]
+    looked, order = found.looked, found.order
+    vectors = along(seen.picture, order), along(seen.sound, order), found.near
+    x = directions(*(v[looked] for v in vectors))
+    said = system.classifier(system.fuse(seen, order, found.near).flatten(0, 1)[:, None])
+    said = said[:, 0].unflatten(0, looked.shape)[looked].float().softmax(-1)
+    targets = clips.targets[looked.nonzero()[:, 0]].to(said)
+    shown, best = (said * targets).max(1)
+    y = torch.where(targets.sum(1) == 0, -1, best)
+    return x.cpu(), along(seen.audible, order)[looked].cpu(), y.cpu(), shown.cpu()

@@ -262,7 +262,8 @@ def _look_graphs(system: AVGN, picture: Tensor, sound: Tensor) -> dict[str, Stag
         "step": torch.zeros(ROWS, dtype=torch.int64),
     }  # fmt: skip
     if system.familiar is not None:
-        nearness = {"answer": row_macs(system.familiar, *(x[:1] for x in vectors.values()))}
-        graphs["familiar"] = StageGraph(system.familiar, vectors, ("nearness",), nearness)
+        given = vectors | {"audible": torch.ones(ROWS, dtype=torch.bool)}
+        nearness = {"answer": row_macs(system.familiar, *(x[:1] for x in given.values()))}
+        graphs["familiar"] = StageGraph(system.familiar, given, ("nearness",), nearness)
     graphs["answer"] = StageGraph(Answer(system), inputs, ("logits", "next_best"), {"answer": whole - mixing})
     return graphs

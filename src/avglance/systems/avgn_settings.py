@@ -169,7 +169,7 @@ class AVGNSettings:
         encoder_rate: rate of the three encoders as a share of what they would have; 0 freezes them.
         batch: the batch that the rate is meant for.
         familiar: axes of the space in which the looks of an answer are compared with those of training, so
-            that ``unknown`` can be said of what is unlike them (``avgn_known``); 0: no such space.
+            that ``unknown`` can be said of what is unlike them (``avgn_familiar``); 0: no such space.
         labels: "one" teaches a softmax one drawn label of each video (the papers' way, whether it has one or
             several); "several" teaches a sigmoid for each class all of them. Scores are of the same kind.
         switches: what an ablation turns.
@@ -265,6 +265,12 @@ class AVGNSettings:
     def looks(self) -> int:
         """Close looks a video in training, which is also the number of prefix heads."""
         return self.train_looks or self.snippets
+
+    @property
+    def compares(self) -> bool:
+        """Whether close looks are compared with those of training: there are some, at one label a video."""
+        looks = self.switches.see and self.switches.patch != "none"
+        return bool(self.familiar) and looks and self.labels == "one"
 
     @classmethod
     def paper(cls) -> AVGNSettings:

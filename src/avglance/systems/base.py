@@ -38,7 +38,7 @@ class Decision:
         prefix: scores after each look of the order, behind a video's last look those of that one, shape
             (B, K, C); None where a system answers once.
         known: how known the answer after each look is, the higher the better, shape (B, K); None where the
-            system cannot say (``avgn_known``).
+            system cannot say (``avgn_familiar``).
     """
 
     scores: Tensor

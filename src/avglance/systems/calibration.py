@@ -169,7 +169,8 @@ class Judgement:
         thresholds: of a model of several labels a video: of each class, at which it is said, (C,); there are
             no least scores then, and an answer that reaches none of these is unknown.
         least_known: of a model that can tell how known an answer is: below which it is called unknown, by the
-            number of looks as ``temperatures``, (1 .. K,); neither scores nor saliency are asked then.
+            number of looks as ``temperatures``, (1 .. K,). Scores and saliency are asked of answers without
+            a close look alone then.
     """
 
     temperatures: tuple[float, ...] = (1.0,)
@@ -207,9 +208,6 @@ class Judgement:
 
         Or by how ``known`` the answers are (N,), which stand on so many ``looks``, where that can be told.
         """
-        if self.least_known and known is not None:
-            floor = _after(self.least_known, np.asarray(looks, dtype=np.int64))
-            return np.asarray(np.asarray(known, dtype=np.float64) < floor)
         given = np.asarray(scores, dtype=np.float64)
         if self.labels == "several":
             unsure = ~self.said(given).any(axis=1)
@@ -217,7 +215,12 @@ class Judgement:
             best = given.argmax(axis=1)
             floor = np.array(self.least_scores or (-math.inf,) * given.shape[1])[best]
             unsure = given[np.arange(len(given)), best] < floor
-        return np.asarray(unsure | (contrast(saliency) < self.least_contrast))
+        unsure = unsure | (contrast(saliency) < self.least_contrast)
+        if self.least_known and known is not None:
+            count = np.asarray(looks, dtype=np.int64)
+            strange = np.asarray(known, dtype=np.float64) < _after(self.least_known, count)
+            unsure = np.where(count > 0, strange, unsure)
+        return np.asarray(unsure)
 
     def as_card(self) -> dict[str, Any]:
         """Plain JSON; a threshold that nothing is below is null."""
@@ -225,9 +228,8 @@ class Judgement:
         card: dict[str, Any] = {"temperature": list(self.temperatures), "least_contrast": finite[0]}
         if self.labels == "several":
             return card | {"threshold": list(self.thresholds)}
-        if self.least_known:
-            return card | {"least_score": [], "least_known": [_finite(v) for v in self.least_known]}
-        return card | {"least_score": finite[1:]}
+        known = {"least_known": [_finite(v) for v in self.least_known]} if self.least_known else {}
+        return card | {"least_score": finite[1:]} | known
 
     @classmethod
     def from_card(cls, found: Any, classes: int, *, labels: Labels = "one", where: str = "") -> Judgement:
@@ -256,7 +258,7 @@ class Judgement:
             known = tuple(-math.inf if v is None else float(v) for v in found.get("least_known", ()))
             if any(math.isnan(v) for v in known):
                 raise ValueError("thresholds must be numbers")
-            if len(floors) != classes + 1 and not (known and len(floors) == 1 and not even):
+            if len(floors) != classes + 1:
                 raise ValueError(f"{len(floors) - 1} thresholds for {classes} classes")
             if even and not all(0 <= v <= 1 for v in floors[1:]):
                 raise ValueError("thresholds must be in 0..1")

@@ -136,10 +136,8 @@ def card_entries(
     given = _calibrated(judge, known, at)
     strange = None if examples is None else (_calibrated(judge, examples, at), examples.saliency)
     by_known = known.known is not None and labels == "one"
-    if by_known:
-        judge = Judgement(heat, least_known=_least_known(known, slice(None)))
-    else:
-        judge = settle(heat, given, known.truth, known.saliency, examples=strange, labels=labels)
+    judge = settle(heat, given, known.truth, known.saliency, examples=strange, labels=labels)
+    judge = replace(judge, least_known=_least_known(known, slice(None))) if by_known else judge
     judges = _crossed_judges(given, known, strange, labels)
     raw = known.prefix[:, at]
     entries: dict[str, Any] = {
@@ -206,11 +204,10 @@ def _crossed_judges(
     found = []
     for half in (0, 1):
         there = slice(1 - half, None, 2)
+        others = given[there], known.truth[there], known.saliency[there]
+        judge = settle((1.0,), *others, examples=strange, labels=labels)
         if known.known is not None and labels == "one":
-            judge = Judgement(least_known=_least_known(known, there))
-        else:
-            others = given[there], known.truth[there], known.saliency[there]
-            judge = settle((1.0,), *others, examples=strange, labels=labels)
+            judge = replace(judge, least_known=_least_known(known, there))
         found.append((slice(half, None, 2), judge))
     return found
 
@@ -221,7 +218,8 @@ def _least_known(found: Outcomes, rows: slice) -> tuple[float, ...]:
     floors = []
     for j in range(found.prefix.shape[1]):
         right = metrics.top_k_hits(found.prefix[rows, j], found.truth[rows], 1)
-        floors.append(least(found.known[rows, j][right], KNOWN_SHARE))
+        values = found.known[rows, j][right]
+        floors.append(least(values[np.isfinite(values)], KNOWN_SHARE))
     return tuple(floors)
 
 
@@ -237,7 +235,10 @@ def _unknown(
 def _lost(given: Floats, known: Outcomes, judges: list[tuple[slice, Judgement]], at: int) -> float | None:
     """Share of right answers called unknown, each half of the videos by the thresholds of the other half."""
     right = metrics.top_k_hits(given, known.truth, 1)
-    if not right.any():
+    solved = [
+        judge.least_known[min(at, len(judge.least_known) - 1)] for _, judge in judges if judge.least_known
+    ]
+    if not right.any() or -np.inf in solved:  # too few for each half to have a threshold
         return None
     lost = np.zeros(len(given), dtype=bool)
     for here, judge in judges:

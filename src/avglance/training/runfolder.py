@@ -32,6 +32,7 @@ UNSAID = {
     "system_settings.cells": None,
     "system_settings.drop_features": 0.0,
     "system_settings.encoder_rate": 1.0,
+    "system_settings.familiar": 0,
     "system_settings.labels": "one",
     "teach_unknown": False,
     "validate_every": 1,
