@@ -21,9 +21,9 @@ BELOW = {
     "parts": ["views", "metrics"],
     "systems": ["parts"],
     "training": ["systems", "data"],
-    "evaluation": ["systems", "data"],
     "runtime": ["views"],
-    "app": ["training", "evaluation", "runtime"],
+    "evaluation": ["systems", "data", "runtime"],
+    "app": ["training", "evaluation"],
 }
 NO_TORCH = ("errors", "types", "metrics", "media", "views", "data", "runtime")
 

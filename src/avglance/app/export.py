@@ -117,8 +117,9 @@ def quantise(folder: Path, weights: bytes, files: list[Path], out: Path, *, by: 
         ArgumentError: an encoder was given nothing by the files, or none bears it.
         MediaError: one of the files cannot be read.
     """
-    from avglance.app.quantise import LEAST_COSINE, Brief, cosine, labels_of, quantised, seen_in
+    from avglance.app.quantise import LEAST_COSINE, Brief, cosine, labels_of, seen_in
     from avglance.runtime import load_graphs, read_graphs, write_graphs
+    from avglance.runtime.quantise import quantised
     from avglance.systems.folder import files_of, write_whole
 
     loaded, plain, labels = load_graphs(folder), read_graphs(folder), list[int]()

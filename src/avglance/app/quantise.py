@@ -7,9 +7,7 @@ runtimes compute in whole numbers where the processor can. What chooses, aims an
 
 from __future__ import annotations
 
-import logging
-import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -21,11 +19,10 @@ from avglance.app.answer import raise_failure
 from avglance.errors import ArgumentError
 from avglance.runtime import Host, LoadedGraphs
 from avglance.runtime.graph import Graph
-from avglance.runtime.whole import made_whole
 from avglance.views import FileView
 
 MOST_ROWS = 384
-"""Rows of each graph that are kept, evenly of all files."""
+"""Rows of each graph that are kept, about, evenly of all files."""
 MOST_FILES = 192
 """Files that are asked, evenly of those named: more of them say no more."""
 LEAST_FILES = 8
@@ -33,9 +30,7 @@ LEAST_FILES = 8
 LEAST_COSINE = 0.98
 """Between what an encoder gives in 8 bits and in float32, the mean over rows of its worst output. One that is
 below stays as it was: where a few values are much larger than the rest, 8 bits are too few for the others."""
-QUANTISED = ("Conv", "Clip", "Relu")
-"""Operations: the rest of an encoder is small, and sums of 8 bits cost accuracy where blocks are joined."""
-_BATCH, _LOOKS = 8, 4
+_LOOKS = 4
 
 
 @dataclass
@@ -96,6 +91,9 @@ def seen_in(loaded: LoadedGraphs, files: Sequence[Path]) -> Seen:
     finally:
         for graph in loaded.system.encoders.values():
             graph.watch = None
+    for name, calls in found.rows.items():
+        count = sum(len(next(iter(rows.values()))) for rows in calls)
+        found.rows[name] = calls[:: max(1, -(-count // MOST_ROWS))]
     return found
 
 
@@ -121,50 +119,6 @@ def _some(rows: Mapping[str, NDArray[Any]], count: int) -> dict[str, NDArray[Any
     return {name: x[at].copy() for name, x in rows.items()}
 
 
-def quantised(content: bytes, weights: bytes, rows: Sequence[dict[str, NDArray[Any]]]) -> bytes:
-    """An encoder's graph with its convolutions in 8 bits and its weights inside.
-
-    Args:
-        content: the ONNX file.
-        weights: those of the file that it names as ``shared.WEIGHTS``.
-        rows: what it is given, by name, as it is called.
-
-    Raises:
-        ArgumentError: it was given nothing.
-    """
-    if not rows:
-        what = "an encoder was given nothing by these files"
-        raise ArgumentError(what, where="--int8", hint="name files with pictures and sound")
-    from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
-    from onnxruntime.quantization.shape_inference import quant_pre_process
-
-    class Given(CalibrationDataReader):  # type: ignore[misc]  # onnxruntime has no types
-        """The rows in batches."""
-
-        def __init__(self) -> None:
-            self._batches = _batches(rows)
-
-        def get_next(self) -> dict[str, NDArray[Any]] | None:
-            """The next ones; None: there are no more."""
-            return next(self._batches, None)
-
-    said = logging.getLogger().level
-    with tempfile.TemporaryDirectory() as folder:
-        plain, ready, made = (Path(folder) / f"{name}.onnx" for name in ("plain", "ready", "made"))
-        plain.write_bytes(made_whole(content, weights))
-        logging.getLogger().setLevel(logging.ERROR)  # it recommends what is done here, or does not apply
-        try:
-            quant_pre_process(str(plain), str(ready), skip_symbolic_shape=True)
-            quantize_static(
-                str(ready), str(made), Given(), quant_format=QuantFormat.QDQ, per_channel=True,
-                activation_type=QuantType.QUInt8, weight_type=QuantType.QInt8,
-                op_types_to_quantize=list(QUANTISED),
-            )  # fmt: skip
-        finally:
-            logging.getLogger().setLevel(said)
-        return made.read_bytes()
-
-
 def cosine(plain: Graph, made: bytes, rows: Sequence[dict[str, NDArray[Any]]]) -> float:
     """How alike the outputs of a graph and of what was made of it are: see ``LEAST_COSINE``."""
     other = Graph(plain.name, made, macs={})
@@ -178,10 +132,3 @@ def _cosines(one: NDArray[Any], other: NDArray[Any]) -> NDArray[np.float64]:
     sizes = np.linalg.norm(a, axis=1), np.linalg.norm(b, axis=1)
     found = (a * b).sum(axis=1) / np.maximum(sizes[0] * sizes[1], 1e-30)
     return np.asarray(np.where((sizes[0] == 0) & (sizes[1] == 0), 1.0, found))
-
-
-def _batches(calls: Sequence[dict[str, NDArray[Any]]]) -> Iterator[dict[str, NDArray[Any]]]:
-    """The rows of all calls, a few at a time."""
-    joined = {name: np.concatenate([rows[name] for rows in calls]) for name in calls[0]}
-    for first in range(0, len(next(iter(joined.values()))), _BATCH):
-        yield {name: x[first : first + _BATCH] for name, x in joined.items()}
