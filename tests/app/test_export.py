@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
 import subprocess
@@ -199,6 +200,22 @@ def test_a_model_may_get_graphs_in_its_own_folder(
     assert "exists" in capsys.readouterr().err
     assert cli.main(["selftest", str(folder), "--record", "--force"]) == 0  # graphs stay, and fit
     assert isinstance(api.load(folder).engine, Host)
+
+
+def test_graphs_of_an_earlier_form_are_left_to_torch(
+    graphs: Path, clip: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch
+) -> None:
+    folder = shutil.copytree(graphs, tmp_path / "old")
+    told = json.loads((folder / "graphs.json").read_text()) | {"format": "avglance-graphs/1"}
+    (folder / "graphs.json").write_text(json.dumps(told))
+    sums = json.loads((folder / "checksums.json").read_text())
+    sums["graphs.json"] = hashlib.sha256((folder / "graphs.json").read_bytes()).hexdigest()
+    (folder / "checksums.json").write_text(json.dumps(sums))
+    assert tagged(capsys, clip, "--model", folder)["runtime"] == "torch"
+    assert cli.main(["tag", str(clip), "--model", str(folder), "--runtime", "onnx", "--quiet"]) == 4
+    assert "makes the graphs of a model anew" in capsys.readouterr().err
+    monkeypatch.setattr(runtimes, "find_spec", lambda name: None)
+    assert runtimes.find_runtime(folder) == "onnx"  # without torch the folder says what is wrong with it
 
 
 def test_a_person_reads_what_was_made(

@@ -23,7 +23,7 @@ from tests.media.makers import (
 )
 
 from avglance.errors import ArgumentError, MediaError
-from avglance.media import Limits, VideoReader
+from avglance.media import Limits, VideoReader, reader, source
 
 
 def seen(reader: VideoReader, times) -> list[int | None]:
@@ -353,3 +353,24 @@ def test_close_lets_go_of_threads_and_files(plain):
 
 def test_numbers_survive_the_round_trip():
     assert [read_number(numbered(n)) for n in (0, 1, 77, 4095)] == [0, 1, 77, 4095]
+
+
+def test_an_error_with_the_pictures_is_told_whatever_becomes_of_the_sound(tmp_path, monkeypatch):
+    """The file is opened for its sound meanwhile; that is let go, and an error of its own is not told."""
+    path, opened = write(tmp_path / "a.mp4", even(1), sound=tone(1)), []
+
+    def broken(*_, **__):
+        raise RuntimeError("pictures")
+
+    def again(*given, **how):
+        opened.append(source.opening_again(*given, **how)())
+        return (lambda: opened[-1]) if len(opened) == 1 else broken
+
+    monkeypatch.setattr(reader, "PictureTrack", broken)
+    monkeypatch.setattr(reader, "opening_again", again)
+    for _ in range(2):
+        with pytest.raises(RuntimeError, match="pictures"):
+            VideoReader(path)
+    with pytest.raises(Exception, match=r".*"):
+        next(opened[0].demux())  # closed
+    opened[1].close()

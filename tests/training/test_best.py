@@ -200,6 +200,9 @@ def test_a_run_of_an_earlier_version_goes_on_and_one_of_another_keeping_does_not
     other = said | {"settings": settings | {"keep": "best"}}
     with pytest.raises(ArgumentError, match="keep was last, now best"):
         open_run(tmp_path, other)
+    assert open_run(tmp_path, said | {"system_settings": {"familiar": 0}})[0]
+    with pytest.raises(ArgumentError, match="familiar was 0, now 192"):
+        open_run(tmp_path, said | {"system_settings": {"familiar": 192}})
     part = said | {"data": {"sha256": "a", "held_out": {"sha256": "b"}}}
     with pytest.raises(ArgumentError, match="the split that is held out is another one"):
         open_run(tmp_path, part)
