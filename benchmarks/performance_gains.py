@@ -22,13 +22,13 @@ import av
 import torch
 from torch import nn
 
-from avglance.media import reader, sound
+from avglance.media import sound
 from avglance.parts.fold import folded
 from avglance.parts.short import ShortCell, ShortLinear
 from avglance.systems import build
 from avglance.systems.base import System
 from avglance.systems.encoders import Brief, encoders_of, probe_of, quick, quicken
-from avglance.views import FileView
+from avglance.views import FileView, onefile
 
 COUNT = """
 import sys, time, torch
@@ -189,18 +189,13 @@ def _of_reading(file: Path, warm: Path) -> list[Gain]:
              lambda: pictures("exact"), lambda: pictures("keyframe")),
         Gain("sound is resampled in larger pieces, pictures stepped over", "16 sounds of 720p",
              lambda: _in_pieces(sounds), sounds),
-        Gain("no threads are started for a frame's colours", "16 pictures of 720p",
-             lambda: with_pools(reader, "to_rgb", _with_threads, lambda: pictures("keyframe", taken)),
-             lambda: pictures("keyframe", taken), "clock"),
+        Gain("pictures shrink before they have colours", "16 pictures of 720p",
+             lambda: with_pools(onefile, "shrinks_to", lambda *_: None, lambda: pictures("keyframe")),
+             lambda: pictures("keyframe")),
         Gain("no threads are started for a second of sound", "16 sounds of 720p",
              lambda: with_pools(sound, "Resampler", _ThreadedResampler, lambda: sounds(taken)),
              lambda: sounds(taken), "clock"),
     ]  # fmt: skip
-
-
-def _with_threads(frame: Any, size: Any, turn: Any, *, colours: Any) -> Any:
-    """A frame of full size in RGB, by a converter of its own with a thread a core."""
-    return frame.to_ndarray(format="rgb24")
 
 
 class _ThreadedResampler:
