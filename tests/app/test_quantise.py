@@ -98,8 +98,8 @@ def test_how_many_labels_stay_is_told(random_model: Path, clips: Path, tmp_path:
 @pytest.mark.parametrize(
     ("files", "message"),
     [
-        (["0.mp4"] * FILES, "1 files say too little"),
-        ([f"{n}.mp4" for n in range(FILES - 1)], "files say too little"),
+        (["0.mp4"] * FILES, "different files to say what the encoders will be given, got 1"),
+        ([f"{n}.mp4" for n in range(FILES - 1)], f"got {FILES - 1}"),
         ([f"{n}.mp4" for n in range(FILES + 1)], "there is no such file"),
         (["empty"], "there is no file in it"),
     ],

@@ -63,8 +63,8 @@ def run(args: argparse.Namespace) -> int:
     from avglance.app.api import find_model
     from avglance.app.quantise import check_files
     from avglance.app.tag import expand
-    from avglance.runtime import load_graphs, share, write_graphs
-    from avglance.systems.folder import WEIGHTS, check_free, files_of, write_whole
+    from avglance.runtime import load_graphs, share
+    from avglance.systems.folder import WEIGHTS, check_free, write_whole
     from avglance.systems.graphs import onnx_bytes, take_apart
     from avglance.systems.store import load_model
 
@@ -80,9 +80,7 @@ def run(args: argparse.Namespace) -> int:
     found: list[Parity] = []
 
     def fill(temporary: Path) -> None:
-        for file in files_of(folder, graphs=False):
-            shutil.copyfile(file, temporary / file.name)
-        write_graphs(temporary, manifest(loaded, exported), graphs)
+        copy_with(folder, temporary, manifest(loaded, exported), graphs)
 
     def check(temporary: Path) -> None:
         made = load_graphs(temporary, by=args.to)
@@ -110,6 +108,16 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
+def copy_with(folder: Path, temporary: Path, found: Manifest, graphs: dict[str, bytes]) -> None:
+    """Puts the files of a model and these graphs into a folder that is being made."""
+    from avglance.runtime import write_graphs
+    from avglance.systems.folder import files_of
+
+    for file in files_of(folder, graphs=False):
+        shutil.copyfile(file, temporary / file.name)
+    write_graphs(temporary, found, graphs)
+
+
 def quantise(folder: Path, weights: bytes, files: list[Path], out: Path, *, by: By) -> Brief:
     """Writes an exported model with those of its encoders in 8 bits that bear it; what became of it.
 
@@ -118,9 +126,9 @@ def quantise(folder: Path, weights: bytes, files: list[Path], out: Path, *, by: 
         MediaError: one of the files cannot be read.
     """
     from avglance.app.quantise import LEAST_COSINE, Brief, cosine, labels_of, seen_in
-    from avglance.runtime import load_graphs, read_graphs, write_graphs
+    from avglance.runtime import load_graphs, read_graphs
     from avglance.runtime.quantise import quantised
-    from avglance.systems.folder import files_of, write_whole
+    from avglance.systems.folder import write_whole
 
     loaded, plain, labels = load_graphs(folder), read_graphs(folder), list[int]()
     seen = seen_in(loaded, files)
@@ -135,9 +143,7 @@ def quantise(folder: Path, weights: bytes, files: list[Path], out: Path, *, by: 
     whole = replace(plain.manifest, int8=tuple(kept), made_with=versions)
 
     def fill(temporary: Path) -> None:
-        for file in files_of(folder, graphs=False):
-            shutil.copyfile(file, temporary / file.name)
-        write_graphs(temporary, whole, plain.graphs | kept)
+        copy_with(folder, temporary, whole, plain.graphs | kept)
 
     def check(temporary: Path) -> None:
         labels.extend(labels_of(load_graphs(temporary, by=by).system, files))

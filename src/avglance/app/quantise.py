@@ -70,8 +70,10 @@ def check_files(files: Sequence[Path]) -> list[Path]:
             raise ArgumentError(what, where=str(file), hint="name videos, or folders that hold them")
     each = list({file.resolve(): file for file in files}.values())
     if len(each) < LEAST_FILES:
-        what = f"{len(each)} files say too little of what the encoders will be given"
-        raise ArgumentError(what, where="--int8", hint=f"name {LEAST_FILES} or more, of all classes")
+        what = (
+            f"it takes {LEAST_FILES} different files to say what the encoders will be given, got {len(each)}"
+        )
+        raise ArgumentError(what, where="--int8", hint="name some tens, of all classes")
     at = np.unique(np.linspace(0, len(each) - 1, min(len(each), MOST_FILES)).round().astype(int))
     return [each[n] for n in at.tolist()]
 
